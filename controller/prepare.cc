@@ -1,0 +1,244 @@
+#include <algorithm>
+
+#include "controller/names.h"
+#include "controller/render/render.h"
+#include "controller/steps.h"
+
+namespace transship::controller {
+namespace {
+
+namespace condition = api::condition;
+using api::MoverRole;
+using api::VolumePlan;
+using api::VolumeStatus;
+
+constexpr double kUnschedulableSeconds = 30;  // an autoscaler that helps is seen to help by then
+constexpr double kPrepareSeconds = 600;       // images may have to be pulled
+
+Decision waiting(Context& context, std::string_view reason, const std::string& message,
+                 std::chrono::milliseconds delay = 100ms) {
+  const api::Condition* validated = context.status.find(condition::kValidated);
+  if (seconds_since(validated->last_transition_time, context.now) > kPrepareSeconds) {
+    return context.fail("PrepareTimeout", "not prepared within " + std::to_string(static_cast<int>(kPrepareSeconds)) +
+                                              " s; last: " + message);
+  }
+  return context.wait(condition::kPrepared, reason, message, delay);
+}
+
+// The annotation on the pod that keeps a second migration away; whoever sets it first has it.
+Step lock_pod(Context& context) {
+  const Object& pod = *context.observed.source_pod;
+  const std::string holder = annotation(pod, kLock);
+  if (holder == context.migration().uid) return std::nullopt;
+  if (!holder.empty() && !context.observed.rival.empty()) {
+    return context.fail("AlreadyMigrating", "migration " + context.observed.rival + " holds the pod");
+  }
+  return context.act(Patch{Kind::kPod, context.migration().namespace_name, name_of(pod),
+                           {{"metadata",
+                             {{"uid", uid_of(pod)},
+                              {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
+                              {"annotations", {{kLock, context.migration().uid}}}}}}});
+}
+
+Create children(const Context& context) {
+  const Observed& observed = context.observed;
+  const api::Migration& migration = context.migration();
+  const bool real = !context.spec().dry_run;
+  Create create;
+  const auto add = [&](Kind kind, Object object) { create.items.push_back({kind, std::move(object)}); };
+  std::map<std::string, Object> claims;
+  for (const VolumeStatus& volume : context.status.volumes) {
+    if (volume.swaps_claim()) claims[volume.name] = *observed.volumes.at(volume.name).claim;
+  }
+  if (real && !observed.saved_pod) {
+    add(Kind::kSecret, render::pod_secret(migration, context.settings, *observed.source_pod, claims));
+  }
+  if (!observed.sender.job) {
+    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kSender, context.status.source.node));
+  }
+  if (!observed.receiver.job && !context.status.target.node.empty()) {
+    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kReceiver, context.status.target.node));
+  }
+  for (const auto& [name, claim] : claims) {
+    const auto& seen = observed.volumes.at(name);
+    const bool bound = std::any_of(context.status.volumes.begin(), context.status.volumes.end(),
+                                   [&, &key = name](const VolumeStatus& item) {
+                                     return item.name == key && !item.target_volume.empty();
+                                   });
+    if (real && !bound && !seen.staging_claim) {
+      add(Kind::kClaim, render::staging_claim(migration, context.settings, name, claim));
+    }
+  }
+  return create;
+}
+
+bool claims_staged(const Context& context) {
+  return std::all_of(context.status.volumes.begin(), context.status.volumes.end(), [](const VolumeStatus& volume) {
+    return !volume.swaps_claim() || !volume.target_volume.empty();
+  });
+}
+
+// The reservation pod: where it lands is the target, and what it mounts is provisioned there.
+Step reserve(Context& context) {
+  const Observed& observed = context.observed;
+  if (context.status.notes.count("reserved") != 0) return std::nullopt;
+  if (!observed.reservation) {
+    return context.act(Create{{{Kind::kPod, render::reservation_pod(context.migration(), context.settings,
+                                                                    *observed.source_pod, !context.spec().dry_run)}}});
+  }
+  const Object& pod = *observed.reservation;
+  const std::string node = text_at(pod, {"spec", "nodeName"});
+  if (node.empty()) {
+    const std::string message = unschedulable_message(pod);
+    const std::string since = text_at(pod, {"metadata", "creationTimestamp"});
+    if (!message.empty() && seconds_since(since, context.now) > kUnschedulableSeconds) {
+      return context.fail("Unschedulable", "no node can take the pod: " + message);
+    }
+    return waiting(context, "Unschedulable", message.empty() ? "waiting for the scheduler" : message);
+  }
+  if (context.status.target.node.empty()) {
+    context.status.target.node = node;
+    return context.again();
+  }
+  return std::nullopt;
+}
+
+// Records the staged PVs, and both sides' reclaim policies before they are set to Retain.
+Step record_volumes(Context& context) {
+  for (VolumeStatus& volume : context.status.volumes) {
+    if (!volume.swaps_claim() || !volume.target_volume.empty()) continue;
+    const ObservedVolume& seen = context.observed.volumes.at(volume.name);
+    const std::string bound = seen.staging_claim && text_at(*seen.staging_claim, {"status", "phase"}) == "Bound"
+                                  ? text_at(*seen.staging_claim, {"spec", "volumeName"})
+                                  : "";
+    if (bound.empty()) {
+      const std::string hint = context.observed.reservation ? waiting_message(*context.observed.reservation) : "";
+      return waiting(context, "Provisioning", "waiting for the volume of " + volume.claim_name + " on node " +
+                                                  context.status.target.node + (hint.empty() ? "" : ": " + hint));
+    }
+    volume.target_volume = bound;
+    return context.again();
+  }
+  return std::nullopt;
+}
+
+Step retain(Context& context) {
+  for (VolumeStatus& volume : context.status.volumes) {
+    if (!volume.swaps_claim()) continue;
+    const ObservedVolume& seen = context.observed.volumes.at(volume.name);
+    if (!seen.target_volume || !seen.source_volume) {
+      return waiting(context, "Provisioning", "PersistentVolume " + volume.target_volume + " is not there yet");
+    }
+    if (volume.target_path.empty()) {
+      volume.target_path = node_path(*seen.target_volume);
+      volume.target_reclaim_policy = text_at(*seen.target_volume, {"spec", "persistentVolumeReclaimPolicy"});
+      if (volume.target_path.empty()) {
+        return context.fail("UnsupportedVolume", "PersistentVolume " + volume.target_volume + " for claim " +
+                                                     volume.claim_name + " is neither hostPath nor local: choose such a "
+                                                     "class in spec.target.storageClassName");
+      }
+      return context.again();
+    }
+    for (const Object* object : {&*seen.target_volume, &*seen.source_volume}) {
+      if (text_at(*object, {"spec", "persistentVolumeReclaimPolicy"}) == "Retain") continue;
+      return context.act(Patch{Kind::kVolume, "", name_of(*object),
+                               {{"metadata", {{"uid", uid_of(*object)}}},
+                                {"spec", {{"persistentVolumeReclaimPolicy", "Retain"}}}}});
+    }
+  }
+  return std::nullopt;
+}
+
+// The claims' work is done: the PVs stay, Released, and are pointed at the original names later.
+Step end_reservation(Context& context) {
+  const Observed& observed = context.observed;
+  if (context.status.notes.count("reserved") == 0) {
+    const bool pulled = !observed.reservation || text_at(*observed.reservation, {"status", "phase"}) == "Running" ||
+                        claims_staged(context);
+    if (!pulled) return waiting(context, "Provisioning", "waiting for the reservation pod");
+    context.status.notes["reserved"] = "true";
+    return context.again();
+  }
+  Delete remove;
+  const std::string& ns = context.settings.operator_namespace;
+  if (observed.reservation && !is_deleting(*observed.reservation)) {
+    remove.items.push_back({Kind::kPod, ns, name_of(*observed.reservation), uid_of(*observed.reservation), 0});
+  }
+  bool left = observed.reservation.has_value();
+  for (const auto& [name, seen] : observed.volumes) {
+    if (!seen.staging_claim) continue;
+    left = true;
+    if (is_deleting(*seen.staging_claim)) continue;
+    remove.items.push_back({Kind::kClaim, ns, name_of(*seen.staging_claim), uid_of(*seen.staging_claim), std::nullopt});
+  }
+  if (!remove.items.empty()) return context.act(std::move(remove), 50ms);
+  if (left) return waiting(context, "Provisioning", "waiting for the staging claims to go", 50ms);
+  return std::nullopt;
+}
+
+Step check_space(Context& context) {
+  const api::TaskState* there = task_state(context.observed, MoverRole::kReceiver, api::TaskKind::kInspect);
+  const api::TaskState* here = task_state(context.observed, MoverRole::kSender, api::TaskKind::kInspect);
+  std::string problems;
+  for (const api::VolumeReport& volume : here->volumes) {
+    if (VolumeStatus* status = context.status.volume(volume.name)) {
+      status->bytes = volume.bytes;
+      status->entries = volume.entries;
+    }
+    const auto free = std::find_if(there->volumes.begin(), there->volumes.end(),
+                                   [&](const api::VolumeReport& item) { return item.name == volume.name; });
+    if (free == there->volumes.end()) continue;
+    if (free->free_bytes < volume.bytes) {
+      problems += "volume " + volume.name + " needs " + std::to_string(volume.bytes) + " bytes and node " +
+                  context.status.target.node + " has " + std::to_string(free->free_bytes) + " free; ";
+    } else if (free->free_inodes > 0 && free->free_inodes < volume.entries) {
+      problems += "volume " + volume.name + " needs " + std::to_string(volume.entries) + " inodes and node " +
+                  context.status.target.node + " has " + std::to_string(free->free_inodes) + " free; ";
+    }
+  }
+  const auto old = std::find_if(context.status.preflight.begin(), context.status.preflight.end(),
+                                [](const api::PreflightCheck& check) { return check.check == "Space"; });
+  if (old != context.status.preflight.end()) context.status.preflight.erase(old);
+  context.status.preflight.push_back({"Space", problems.empty() ? "Passed" : "Failed",
+                                      problems.empty() ? "enough bytes and inodes on the target" : problems});
+  if (!problems.empty()) return context.fail("NoSpace", problems);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Step prepare(Context& context) {
+  const Observed& observed = context.observed;
+  if (!observed.source_pod || is_deleting(*observed.source_pod)) {
+    return context.fail("PodDeleted", "the source pod was deleted by somebody else");
+  }
+  const bool real = !context.spec().dry_run;
+  if (real) {
+    if (Step step = lock_pod(context)) return step;
+  }
+  if (!observed.tls_secret) return context.act(CreateTlsSecret{});
+  if (context.spec().suspend) {
+    return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration", 1000ms);
+  }
+  if (Create create = children(context); !create.items.empty()) return context.act(std::move(create));
+  if (Step step = reserve(context)) return step;
+  if (real) {
+    if (Step step = record_volumes(context)) return step;
+    if (Step step = retain(context)) return step;
+  }
+  if (Step step = end_reservation(context)) return step;
+  if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
+  for (const MoverRole role : {MoverRole::kSender, MoverRole::kReceiver}) {
+    api::TaskRequest request = task_request(context, role);
+    // A dry run provisions no volumes, so there is no place yet to look at but the node's own disk.
+    if (!real && role == MoverRole::kReceiver) {
+      std::erase_if(request.volumes, [](const api::MoverVolume& volume) { return !volume.empty_dir; });
+    }
+    if (Step step = task(context, role, api::TaskKind::kInspect, request, 50ms)) return step;
+  }
+  if (Step step = check_space(context)) return step;
+  context.done(condition::kPrepared, real ? "Prepared" : "DryRun", "movers on both nodes answer; volumes are staged");
+  return context.again();
+}
+
+}  // namespace transship::controller

@@ -1,0 +1,93 @@
+// The steps of a migration, each a pure function of the same context; decide.cc calls them in turn.
+// A step returns a Decision when there is something to do or to wait for, and nullopt when it is done.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "controller/decide.h"
+#include "controller/status.h"
+
+namespace transship::controller {
+
+using namespace std::chrono_literals;
+
+// While users wait for a stopped pod, and while nobody does.
+inline constexpr auto kSoon = 20ms;
+inline constexpr auto kLater = 500ms;
+
+struct Context {
+  const Observed& observed;
+  const Settings& settings;
+  WallTime now;
+  api::MigrationStatus status;  // the one that is being made
+
+  [[nodiscard]] const api::Migration& migration() const { return observed.migration; }
+  [[nodiscard]] const api::MigrationSpec& spec() const { return observed.migration.spec; }
+  [[nodiscard]] bool graceful() const { return spec().stop == api::StopMode::kGraceful; }
+  [[nodiscard]] bool owned() const { return !status.owner.kind.empty(); }
+  // Some emptyDir is copied, so the pod to restore needs the gate.
+  [[nodiscard]] bool places_empty_dirs() const;
+
+  Decision act(Action action, std::chrono::milliseconds again = 0ms) { return {status, std::move(action), again}; }
+  Decision again(std::chrono::milliseconds delay = 0ms) { return {status, {}, delay}; }
+  Decision wait(std::string_view type, std::string_view reason, std::string_view message,
+                std::chrono::milliseconds delay);
+  void done(std::string_view type, std::string_view reason, std::string_view message);
+  Decision fail(std::string_view reason, std::string_view message);  // begins the rollback
+};
+
+using Step = std::optional<Decision>;
+
+// The condition that the migration is working on: the first that is not True.
+const char* current_condition(const api::MigrationStatus& status);
+
+Step validate(Context& context);
+Step prepare(Context& context);
+Step stop_source(Context& context);
+Step transfer(Context& context);
+Step verify(Context& context);
+Step commit(Context& context);
+Step restore(Context& context);
+Decision roll_back(Context& context);
+Decision clean_up_and_succeed(Context& context);
+Decision after_the_end(Context& context);
+
+// Shared by several steps.
+
+// Both movers made where needed and answering; a lost one fails the attempt before the commit (and
+// before a rollback has begun), and is made anew, in the next epoch, after it.
+struct Needs {
+  bool sender = false;
+  bool receiver = false;
+};
+Step movers(Context& context, Needs needs);
+
+api::TaskRequest task_request(const Context& context, api::MoverRole role);
+
+// A task of a mover that answers: nullopt once it has succeeded. A failed task fails the attempt
+// before the commit, and is tried again after it and in a rollback.
+Step task(Context& context, api::MoverRole role, api::TaskKind kind, const api::TaskRequest& request,
+          std::chrono::milliseconds poll);
+const api::TaskState* task_state(const Observed& observed, api::MoverRole role, api::TaskKind kind);
+
+// The hold on the owner's replacement: set in status, and seen to be in force by the API server.
+Step hold(Context& context);
+
+// The proof that the source pod cannot run any more, and its object out of the way. Only called where
+// the pod has to end: after a graceful stop, or after the commit.
+Step source_is_dead(Context& context);
+Step remove_source_pod(Context& context);
+
+// The pod brought up on one of the two nodes, with the volumes that are there.
+struct Destination {
+  std::string node;
+  api::MoverRole placed_by;
+  bool swap_claims;  // false in a rollback: the claims were never touched
+};
+Step bring_up(Context& context, const Destination& destination);
+
+// Everything that the attempt made, taken away; `failed` discards what was copied.
+Step clean_up(Context& context, bool failed);
+
+}  // namespace transship::controller

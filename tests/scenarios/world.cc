@@ -1,0 +1,631 @@
+#include "tests/scenarios/world.h"
+
+#include <algorithm>
+
+#include "controller/names.h"
+#include "controller/objects.h"
+#include "controller/status.h"
+
+namespace transship::testing {
+
+using namespace controller;  // NOLINT: this is their counterpart
+
+namespace {
+
+constexpr const char* kNs = "default";
+constexpr const char* kOps = "transship-system";
+
+bool matches(const Object& object, const std::string& selector) {
+  size_t from = 0;
+  while (from < selector.size()) {
+    const size_t end = std::min(selector.find(',', from), selector.size());
+    const std::string pair = selector.substr(from, end - from);
+    const size_t equals = pair.find('=');
+    const std::string key = pair.substr(0, equals);
+    if (text_at(object, {"metadata", "labels", key.c_str()}) != pair.substr(equals + 1)) return false;
+    from = end + 1;
+  }
+  return true;
+}
+
+std::string base64(const std::string& text) {
+  static const char* kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < text.size(); i += 3) {
+    unsigned bits = 0;
+    for (size_t j = 0; j < 3; ++j) bits = bits << 8U | (i + j < text.size() ? static_cast<unsigned char>(text[i + j]) : 0U);
+    for (size_t j = 0; j < 4; ++j) out += i + j > text.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63U];
+  }
+  return out;
+}
+
+std::string pinned_node(const Object& pod, bool& excluded) {
+  const Object& terms = list_at(pod, {"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution",
+                                      "nodeSelectorTerms"});
+  if (terms.empty()) return "";
+  const Object& field = terms[0]["matchFields"][0];
+  excluded = field["operator"] == "NotIn";
+  return field["values"][0].get<std::string>();
+}
+
+}  // namespace
+
+World::World() : now(std::chrono::seconds(1795489486)) {
+  for (const char* node : {"node-a", "node-b"}) {
+    objects_[Kind::kNode][{"", node}] = {{"metadata", {{"name", node}, {"uid", node}, {"labels", {{"kubernetes.io/arch", "amd64"}}}}},
+                                         {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
+  }
+  objects_[Kind::kStorageClass][{"", "local"}] = {{"metadata", {{"name", "local"}}}, {"volumeBindingMode", "WaitForFirstConsumer"}};
+  objects_[Kind::kMutatingPolicy][{"", kHoldPolicy}] = {{"metadata", {{"name", kHoldPolicy}}}};
+}
+
+void World::touch(Object& object) { object["metadata"]["resourceVersion"] = std::to_string(++version_); }
+
+Object* World::find(Kind kind, const std::string& ns, const std::string& name) {
+  auto& kept = objects_[kind];
+  const auto found = kept.find({ns, name});
+  return found == kept.end() ? nullptr : &found->second;
+}
+
+std::vector<Object> World::all(Kind kind) {
+  std::vector<Object> out;
+  for (const auto& [key, object] : objects_[kind]) out.push_back(object);
+  return out;
+}
+
+void World::start_workload(const std::string& owner) {
+  owner_ = owner;
+  const Object selector = {{"matchLabels", {{"app", "db"}}}};
+  if (owner == "StatefulSet") {
+    objects_[Kind::kStatefulSet][{kNs, "db"}] = {{"metadata", {{"name", "db"}, {"uid", "owner"}}}, {"spec", {{"selector", selector}}}};
+  } else if (owner == "ReplicaSet") {
+    objects_[Kind::kDeployment][{kNs, "db"}] = {{"metadata", {{"name", "db"}, {"uid", "deployment"}}}, {"spec", {{"selector", selector}}}};
+    objects_[Kind::kReplicaSet][{kNs, "db-1"}] = {
+        {"metadata", {{"name", "db-1"}, {"uid", "owner"}, {"ownerReferences", {{{"kind", "Deployment"}, {"name", "db"}, {"controller", true}}}}}},
+        {"spec", {{"selector", selector}}}};
+  }
+  (void)create(Kind::kClaim,
+               {{"metadata", {{"name", "data"}, {"namespace", kNs}}},
+                {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"storageClassName", "local"}, {"resources", {{"requests", {{"storage", "1Gi"}}}}}}}},
+               false);
+  provision(*find(Kind::kClaim, kNs, "data"), "node-a");
+  if (owner.empty()) {
+    (void)create(Kind::kPod,
+                 {{"metadata", {{"name", "db"}, {"namespace", kNs}, {"labels", {{"app", "db"}}}}},
+                  {"spec",
+                   {{"nodeName", "node-a"},
+                    {"containers", {{{"name", "db"}, {"image", "db"}}}},
+                    {"volumes",
+                     {{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", "data"}}}},
+                      {{"name", "scratch"}, {"emptyDir", Object::object()}}}}}}},
+                 false);
+  }
+  for (int i = 0; i < 5; ++i) tick();
+}
+
+void World::apply_migration(const std::string& name, Object spec) {
+  spec["podRef"]["name"] = "";
+  for (const Object& pod : all(Kind::kPod)) {
+    if (text_at(pod, {"metadata", "namespace"}) == kNs && alive_.count(uid_of(pod)) != 0) spec["podRef"]["name"] = name_of(pod);
+  }
+  (void)create(Kind::kMigration, {{"metadata", {{"name", name}, {"namespace", kNs}, {"generation", 1}}}, {"spec", std::move(spec)}}, false);
+}
+
+Object World::migration(const std::string& name) {
+  const Object* found = find(Kind::kMigration, kNs, name);
+  return found == nullptr ? Object() : *found;
+}
+
+std::string World::condition(const std::string& name, const std::string& type) {
+  const Object found = migration(name);
+  for (const Object& item : list_at(found, {"status", "conditions"})) {
+    if (item["type"] == type) return text_at(item, {"status"}) + "/" + text_at(item, {"reason"});
+  }
+  return "";
+}
+
+std::string World::workload_node() {
+  for (const Object& pod : all(Kind::kPod)) {
+    if (alive_.count(uid_of(pod)) != 0 && text_at(pod, {"metadata", "namespace"}) == kNs) return text_at(pod, {"spec", "nodeName"});
+  }
+  return "";
+}
+
+std::vector<std::string> World::leftovers() {
+  std::vector<std::string> out;
+  for (const auto& [kind, kept] : objects_) {
+    for (const auto& [key, object] : kept) {
+      if (key.first == kOps) out.push_back("object " + key.second);
+    }
+  }
+  for (const auto& [place, content] : data_) {
+    if (place.find("transship") != std::string::npos) out.push_back("data " + place);
+  }
+  for (const std::string& pod : pinned_) out.push_back("pins of " + pod);
+  for (const std::string& pod : frozen_) out.push_back("frozen " + pod);
+  if (all(Kind::kVolume).size() > 1) out.push_back("more than one PersistentVolume");
+  for (const Object& volume : all(Kind::kVolume)) {
+    if (text_at(volume, {"spec", "persistentVolumeReclaimPolicy"}) != "Delete") out.push_back("reclaim policy of " + name_of(volume));
+  }
+  for (const Object& pod : all(Kind::kPod)) {
+    if (has_finalizer(pod, kFence) || !annotation(pod, kLock).empty()) out.push_back("marks on " + name_of(pod));
+  }
+  for (const Object& item : all(Kind::kMigration)) {
+    if (has_finalizer(item, kFinalizer)) out.push_back("finalizer");
+  }
+  return out;
+}
+
+// --- the API server ---
+
+Status World::write(const std::string& what, const std::function<Status()>& apply) {
+  ++writes;
+  const Fate fate = on_write(what);
+  if (fate == Fate::kRefused) return Error{ErrorCode::kUnavailable, "refused: " + what};
+  const Status done = apply();
+  if (fate == Fate::kLost) return Error{ErrorCode::kTimeout, "reply lost: " + what};
+  return done;
+}
+
+Result<std::optional<Object>> World::get(Kind kind, const std::string& ns, const std::string& name) {
+  const Object* found = find(kind, ns, name);
+  return found == nullptr ? std::optional<Object>() : std::optional<Object>(*found);
+}
+
+Result<std::vector<Object>> World::list(Kind kind, const std::string& ns, const std::string& selector) {
+  std::vector<Object> out;
+  for (const auto& [key, object] : objects_[kind]) {
+    if (key.first == ns && matches(object, selector)) out.push_back(object);
+  }
+  return out;
+}
+
+// The MutatingAdmissionPolicy transship-hold, as charts/ has it.
+Object World::admit(Object pod) {
+  for (const Object& item : all(Kind::kMigration)) {
+    const Object& held = at(item, {"status", "hold"});
+    if (!held.is_object()) continue;
+    const Object& owner = controller_owner(pod);
+    const bool probe = text_at(pod, {"metadata", "labels", kHoldProbe}) == uid_of(item);
+    const bool by_name = !held.contains("podName") || text_at(held, {"podName"}) == name_of(pod) || probe;
+    bool match = held.contains("ownerUID") && text_at(owner, {"uid"}) == text_at(held, {"ownerUID"}) && by_name;
+    if (held.contains("labels")) match = text_at(owner, {"kind"}) == "ReplicaSet" && text_at(pod, {"metadata", "labels", "app"}) == "db";
+    if (!match) continue;
+    pod["spec"]["schedulingGates"].push_back({{"name", kSchedulingGate}});
+    if (held.contains("gateImage")) {
+      Object init = Object::array({{{"name", kGate}}});
+      pod["spec"]["initContainers"] = init;
+      pod["spec"]["volumes"].push_back({{"name", kGate}, {"emptyDir", Object::object()}});
+    }
+  }
+  return pod;
+}
+
+Result<Object> World::create(Kind kind, const Object& object, bool dry_run) {
+  Object made = kind == Kind::kPod ? admit(object) : object;
+  if (dry_run) return made;
+  const Key key{text_at(made, {"metadata", "namespace"}), name_of(made)};
+  const Status done = write("create " + key.second, [&]() -> Status {
+    if (objects_[kind].count(key) != 0) return Error{ErrorCode::kAlreadyExists, key.second + " exists"};
+    made["metadata"]["uid"] = "uid-" + std::to_string(++counter_);
+    made["metadata"]["creationTimestamp"] = format_seconds(now);
+    if (made.contains("stringData")) {
+      for (const auto& [name, text] : made["stringData"].items()) made["data"][name] = base64(text.get<std::string>());
+    }
+    if (kind == Kind::kClaim) made["status"]["phase"] = "Pending";
+    touch(made);
+    objects_[kind][key] = made;
+    return {};
+  });
+  if (!done.ok()) return done.error();
+  return made;
+}
+
+Status World::patch(Kind kind, const std::string& ns, const std::string& name, const Object& body) {
+  return write("patch " + name, [&]() -> Status {
+    Object* object = find(kind, ns, name);
+    if (object == nullptr) return Error{ErrorCode::kNotFound, name};
+    for (const char* field : {"uid", "resourceVersion"}) {
+      const std::string wanted = text_at(body, {"metadata", field});
+      if (!wanted.empty() && wanted != text_at(*object, {"metadata", field})) return Error{ErrorCode::kConflict, name + " changed"};
+    }
+    Object change = body;
+    if (change.contains("metadata")) change["metadata"].erase("resourceVersion");
+    object->merge_patch(change);
+    touch(*object);
+    finalize(kind, {ns, name});
+    return {};
+  });
+}
+
+Status World::remove(Kind kind, const std::string& ns, const std::string& name, const DeleteOptions& options) {
+  return write("delete " + name, [&]() -> Status {
+    Object* object = find(kind, ns, name);
+    if (object == nullptr) return {};
+    if (!options.uid.empty() && options.uid != uid_of(*object)) return Error{ErrorCode::kConflict, "uid"};
+    if (!options.resource_version.empty() && options.resource_version != text_at(*object, {"metadata", "resourceVersion"})) {
+      return Error{ErrorCode::kConflict, "resourceVersion"};
+    }
+    if (!is_deleting(*object)) (*object)["metadata"]["deletionTimestamp"] = format_seconds(now);
+    // A pod goes when its kubelet is done with it, or at once with a grace period of 0.
+    if (kind == Kind::kPod && text_at(*object, {"spec", "nodeName"}).empty()) (*object)["gone"] = true;
+    if (kind == Kind::kPod && options.grace_period_seconds == 0) (*object)["gone"] = true;
+    if (kind == Kind::kJob) {
+      for (auto& [key, pod] : objects_[Kind::kPod]) {
+        if (text_at(pod, {"metadata", "labels", "job-name"}) == name) pod["metadata"]["deletionTimestamp"] = format_seconds(now);
+      }
+    }
+    touch(*object);
+    finalize(kind, {ns, name});
+    return {};
+  });
+}
+
+// Takes an object away once it is being deleted and nothing holds it.
+void World::finalize(Kind kind, const Key& key) {
+  Object* object = find(kind, key.first, key.second);
+  if (object == nullptr || !is_deleting(*object) || !list_at(*object, {"metadata", "finalizers"}).empty()) return;
+  if (kind == Kind::kPod && !object->contains("gone")) return;
+  if (kind == Kind::kClaim) {
+    for (const Object& pod : all(Kind::kPod)) {  // pvc-protection: not for pods without a node
+      if (text_at(pod, {"metadata", "namespace"}) != key.first || text_at(pod, {"spec", "nodeName"}).empty()) continue;
+      for (const Object& volume : list_at(pod, {"spec", "volumes"})) {
+        if (text_at(volume, {"persistentVolumeClaim", "claimName"}) == key.second) return;
+      }
+    }
+  }
+  objects_[kind].erase(key);
+}
+
+Result<Object> World::apply_status(const Object& object) {
+  const std::string name = name_of(object);
+  const Status done = write("status " + text_at(object, {"status", "phase"}), [&]() -> Status {
+    Object* kept = find(Kind::kMigration, kNs, name);
+    if (kept == nullptr) return Error{ErrorCode::kNotFound, name};
+    if (text_at(*kept, {"metadata", "resourceVersion"}) != text_at(object, {"metadata", "resourceVersion"})) {
+      return Error{ErrorCode::kConflict, name + " changed"};
+    }
+    (*kept)["status"] = object["status"];
+    touch(*kept);
+    return {};
+  });
+  if (!done.ok()) return done.error();
+  return object;
+}
+
+// --- controllers, scheduler, kubelets ---
+
+void World::provision(Object& claim, const std::string& node) {
+  const std::string name = "pv-" + uid_of(claim);
+  objects_[Kind::kVolume][{"", name}] = {
+      {"metadata", {{"name", name}, {"uid", "uid-" + name}}},
+      {"spec",
+       {{"hostPath", {{"path", "/pv/" + name}}},
+        {"persistentVolumeReclaimPolicy", "Delete"},
+        {"node", node},
+        {"claimRef", {{"namespace", text_at(claim, {"metadata", "namespace"})}, {"name", name_of(claim)}, {"uid", uid_of(claim)}}}}}};
+  data_[node + ":/pv/" + name] = "";
+  claim["spec"]["volumeName"] = name;
+  claim["status"]["phase"] = "Bound";
+  touch(claim);
+}
+
+void World::bind_claims() {
+  std::vector<Key> removed;
+  for (auto& [key, volume] : objects_[Kind::kVolume]) {
+    Object& reference = volume["spec"]["claimRef"];
+    Object* claim = find(Kind::kClaim, text_at(reference, {"namespace"}), text_at(reference, {"name"}));
+    const std::string uid = text_at(reference, {"uid"});
+    if (claim != nullptr && (uid.empty() || uid == uid_of(*claim)) && (*claim)["status"]["phase"] == "Pending") {
+      reference["uid"] = uid_of(*claim);
+      (*claim)["spec"]["volumeName"] = name_of(volume);
+      (*claim)["status"]["phase"] = "Bound";
+      touch(*claim);
+    } else if (!uid.empty() && (claim == nullptr || uid != uid_of(*claim)) &&
+               volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete") {
+      removed.push_back(key);
+    }
+  }
+  for (const Key& key : removed) {
+    const Object& volume = objects_[Kind::kVolume][key];
+    const std::string place = text_at(volume, {"spec", "node"}) + ":" + text_at(volume, {"spec", "hostPath", "path"});
+    const std::string last = std::to_string(acknowledged_["data"]);
+    const auto copies = std::count_if(data_.begin(), data_.end(), [&](const auto& item) {
+      return item.second == last && item.first.find(":/pv/") != std::string::npos;
+    });
+    if (data_[place] == last && copies < 2) violations.push_back("the only copy of the data was deleted: " + place);
+    data_.erase(place);
+    objects_[Kind::kVolume].erase(key);
+  }
+}
+
+void World::schedule(Object& pod) {
+  if (!text_at(pod, {"spec", "nodeName"}).empty() || !list_at(pod, {"spec", "schedulingGates"}).empty() || is_deleting(pod)) return;
+  bool excluded = false;
+  const std::string named = pinned_node(pod, excluded);
+  for (const std::string node : {"node-a", "node-b"}) {
+    if (!named.empty() && (node == named) == excluded) continue;
+    if (down_.count(node) != 0) continue;
+    bool fits = true;
+    for (const Object& volume : list_at(pod, {"spec", "volumes"})) {
+      const std::string claim_name = text_at(volume, {"persistentVolumeClaim", "claimName"});
+      if (claim_name.empty()) continue;
+      Object* claim = find(Kind::kClaim, text_at(pod, {"metadata", "namespace"}), claim_name);
+      if (claim == nullptr) {
+        fits = false;
+      } else if ((*claim)["status"]["phase"] == "Pending") {
+        provision(*claim, node);
+      } else if (Object* bound = find(Kind::kVolume, "", text_at(*claim, {"spec", "volumeName"}))) {
+        fits = fits && text_at(*bound, {"spec", "node"}) == node;
+      }
+    }
+    if (!fits) continue;
+    pod["spec"]["nodeName"] = node;
+    touch(pod);
+    return;
+  }
+}
+
+std::map<std::string, std::string> World::volume_keys(const Object& pod) {
+  std::map<std::string, std::string> out;
+  const std::string node = text_at(pod, {"spec", "nodeName"});
+  for (const Object& volume : list_at(pod, {"spec", "volumes"})) {
+    const std::string name = text_at(volume, {"name"});
+    if (name == kGate) continue;
+    if (volume.contains("emptyDir")) out[name] = node + ":/pods/" + uid_of(pod) + "/" + name;
+    const Object* claim = find(Kind::kClaim, kNs, text_at(volume, {"persistentVolumeClaim", "claimName"}));
+    if (claim == nullptr) continue;
+    const Object* bound = find(Kind::kVolume, "", text_at(*claim, {"spec", "volumeName"}));
+    if (bound != nullptr) out[name] = node + ":" + text_at(*bound, {"spec", "hostPath", "path"});
+  }
+  return out;
+}
+
+void World::start_pod(Object& pod) {
+  if (!workload_node().empty()) violations.push_back("two pods of the workload at once");
+  for (const auto& [volume, place] : volume_keys(pod)) {
+    const std::string& found = data_[place];
+    if (acknowledged_.count(volume) != 0 && found != std::to_string(acknowledged_[volume])) {
+      violations.push_back("pod started with " + volume + " = \"" + found + "\" instead of " + std::to_string(acknowledged_[volume]));
+    }
+  }
+  alive_.insert(uid_of(pod));
+  pod["status"] = {{"phase", "Running"},
+                   {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
+                   {"containerStatuses", {{{"name", "db"}, {"containerID", "c"}, {"state", {{"running", Object::object()}}}}}}};
+  touch(pod);
+}
+
+void World::end_pod(const std::string& uid) {
+  alive_.erase(uid);
+  frozen_.erase(uid);
+}
+
+void World::run_kubelet(Object& pod) {
+  const std::string node = text_at(pod, {"spec", "nodeName"});
+  const std::string uid = uid_of(pod);
+  if (node.empty() || down_.count(node) != 0) return;
+  if (text_at(pod, {"metadata", "namespace"}) == kOps) {
+    if (is_deleting(pod)) {
+      pod["gone"] = true;
+    } else if (!pod.contains("status")) {
+      pod["status"] = {{"phase", "Running"}, {"podIP", node + "/" + text_at(pod, {"metadata", "labels", "job-name"})}};
+    }
+    return;
+  }
+  if (is_deleting(pod)) {
+    if (frozen_.count(uid) != 0) return;
+    end_pod(uid);
+    pod["status"]["containerStatuses"] = {{{"name", "db"}, {"containerID", "c"}, {"state", {{"terminated", Object::object()}}}}};
+    pod["status"]["conditions"] = Object::array();
+    if (pinned_.count(uid) == 0) {
+      for (const auto& [volume, place] : volume_keys(pod)) {
+        if (place.find("/pods/") != std::string::npos) data_.erase(place);
+      }
+      pod["gone"] = true;
+    }
+    return;
+  }
+  if (alive_.count(uid) != 0) {
+    if (frozen_.count(uid) != 0) return;
+    ++counter_;
+    for (const auto& [volume, place] : volume_keys(pod)) {
+      data_[place] = std::to_string(counter_);
+      acknowledged_[volume] = counter_;
+    }
+    return;
+  }
+  const bool gated = !list_at(pod, {"spec", "initContainers"}).empty();
+  if (!gated || open_gates_.count(uid) != 0) start_pod(pod);
+}
+
+void World::run_owner() {
+  if (owner_.empty()) return;
+  int mine = 0;
+  for (const Object& pod : all(Kind::kPod)) {
+    if (text_at(pod, {"metadata", "labels", "app"}) != "db") continue;
+    if (owner_ == "StatefulSet" || !is_deleting(pod)) ++mine;
+  }
+  if (mine > 0) return;
+  const std::string name = owner_ == "StatefulSet" ? "db-0" : "db-1-" + std::to_string(++counter_);
+  (void)create(Kind::kPod,
+               {{"metadata",
+                 {{"name", name},
+                  {"namespace", kNs},
+                  {"labels", {{"app", "db"}}},
+                  {"ownerReferences", {{{"kind", owner_}, {"name", owner_ == "StatefulSet" ? "db" : "db-1"}, {"uid", "owner"}, {"controller", true}}}}}},
+                {"spec",
+                 {{"containers", {{{"name", "db"}, {"image", "db"}}}},
+                  {"volumes",
+                   {{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", "data"}}}},
+                    {{"name", "scratch"}, {"emptyDir", Object::object()}}}}}}},
+               false);
+  if (find(Kind::kClaim, kNs, "data") == nullptr) {
+    (void)create(Kind::kClaim, {{"metadata", {{"name", "data"}, {"namespace", kNs}}}, {"spec", {{"storageClassName", "local"}}}}, false);
+  }
+}
+
+void World::run_controllers() {
+  run_owner();
+  for (const Object& job : all(Kind::kJob)) {
+    Object labels = at(job, {"spec", "template", "metadata", "labels"});
+    if (!labels.is_object()) continue;  // a foreign Job in a test
+    labels["job-name"] = name_of(job);
+    (void)create(Kind::kPod,
+                 {{"metadata", {{"name", name_of(job) + "-pod"}, {"namespace", kOps}, {"labels", labels}}},
+                  {"spec", job["spec"]["template"]["spec"]}},
+                 false);
+  }
+}
+
+void World::tick() {
+  now += std::chrono::milliseconds(50);
+  const auto hook = std::exchange(on_write, [](const std::string&) { return Fate::kDone; });
+  const int before = writes;
+  bind_claims();
+  run_controllers();
+  bind_claims();
+  for (auto& [key, pod] : objects_[Kind::kPod]) schedule(pod);
+  for (auto& [key, pod] : objects_[Kind::kPod]) run_kubelet(pod);
+  for (const Kind kind : {Kind::kPod, Kind::kClaim}) {
+    for (const Object& object : all(kind)) finalize(kind, {text_at(object, {"metadata", "namespace"}), name_of(object)});
+  }
+  writes = before;
+  on_write = hook;
+}
+
+void World::stop_node(const std::string& node) {
+  down_.insert(node);
+  (*find(Kind::kNode, "", node))["status"]["conditions"][0]["status"] = "Unknown";
+  for (const Object& pod : all(Kind::kPod)) {
+    if (text_at(pod, {"spec", "nodeName"}) == node) end_pod(uid_of(pod));
+  }
+  std::erase_if(movers_, [&](const auto& item) { return item.second.node == node; });
+}
+
+void World::start_node(const std::string& node) {
+  down_.erase(node);
+  (*find(Kind::kNode, "", node))["status"]["conditions"][0]["status"] = "True";
+  for (auto& [key, pod] : objects_[Kind::kPod]) {
+    if (text_at(pod, {"spec", "nodeName"}) == node && key.first == kOps) pod["status"]["phase"] = "Failed";
+  }
+}
+
+// --- movers ---
+
+void World::crash_mover(api::MoverRole role) {
+  for (auto& [key, pod] : objects_[Kind::kPod]) {
+    if (text_at(pod, {"metadata", "labels", kRole}) == to_string(role)) pod["status"]["phase"] = "Failed";
+  }
+  std::erase_if(movers_, [&](const auto& item) { return item.first.find("." + std::string(to_string(role)) + ".") != std::string::npos; });
+}
+
+Result<api::MoverState> World::state(const MoverAddress& address) {
+  const std::string node = address.host.substr(0, address.host.find('/'));
+  if (down_.count(node) != 0) return Error{ErrorCode::kUnavailable, "no route to " + node};
+  const std::string name = api::mover_name(address.migration_uid, address.role, address.epoch);
+  Mover& mover = movers_[name];
+  mover.node = node;
+  api::MoverState out;
+  out.migration_uid = address.migration_uid;
+  out.role = address.role;
+  out.epoch = address.epoch;
+  out.node_name = node;
+  if (!mover.seen_pod.empty()) {
+    out.source_processes = frozen_.count(mover.seen_pod) != 0  ? api::SourceProcesses::kFrozen
+                           : alive_.count(mover.seen_pod) != 0 ? api::SourceProcesses::kRunning
+                                                               : api::SourceProcesses::kNone;
+  }
+  for (const auto& [kind, task] : mover.tasks) out.tasks[kind] = task.state;
+  return out;
+}
+
+std::string World::place_of(const Mover& mover, const api::MoverVolume& volume, const api::TaskRequest& request, bool staged) {
+  if (!volume.empty_dir) return mover.node + ":" + volume.node_path;
+  if (staged) return mover.node + ":/transship/" + request.migration_uid + "/" + volume.name;
+  return mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
+}
+
+std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind, const api::TaskRequest& request,
+                           api::TaskState& state) {
+  using api::TaskKind;
+  const bool sender = role == api::MoverRole::kSender;
+  if (kind != TaskKind::kPlace) mover.seen_pod = request.pod_uid;
+  for (const api::MoverVolume& volume : request.volumes) {
+    api::VolumeReport report;
+    report.name = volume.name;
+    report.free_bytes = 1000;
+    report.bytes = report.bytes_done = 1;
+    report.entries = report.entries_done = 1;
+    const std::string from = place_of(mover, volume, request, false);
+    if (kind == TaskKind::kSend) {
+      report.digest = "sha256:" + data_[from];
+      // The receiver's half of the same session.
+      for (auto& [name, peer] : movers_) {
+        if (name != api::mover_name(request.migration_uid, api::MoverRole::kReceiver, request.epoch)) continue;
+        const auto receive = peer.tasks.find(TaskKind::kReceive);
+        if (receive == peer.tasks.end()) return "the receiver does not listen";
+        for (const api::MoverVolume& there : receive->second.request.volumes) {
+          if (there.name != volume.name) continue;
+          data_[place_of(peer, there, receive->second.request, true)] = data_[from];
+          api::VolumeReport received = report;
+          received.verified_digest = report.digest;
+          receive->second.state.volumes.push_back(received);
+        }
+        receive->second.state.phase = api::TaskPhase::kSucceeded;
+      }
+    }
+    if (kind == TaskKind::kPlace) {
+      const std::string staged = sender ? mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name
+                                        : place_of(mover, volume, request, true);
+      if (data_.count(staged) != 0) data_[place_of(mover, volume, request, false)] = data_[staged];
+      data_.erase(staged);
+      open_gates_.insert(request.pod_uid);
+    }
+    if (kind == TaskKind::kRelease && !sender) {
+      if (request.discard && !volume.empty_dir) data_[place_of(mover, volume, request, true)] = "";
+      if (volume.empty_dir) data_.erase(place_of(mover, volume, request, true));
+    }
+    state.volumes.push_back(report);
+  }
+  if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
+  if (kind == TaskKind::kFreeze && alive_.count(request.pod_uid) != 0) frozen_.insert(request.pod_uid);
+  if (kind == TaskKind::kThaw) frozen_.erase(request.pod_uid);
+  if (kind == TaskKind::kKill) end_pod(request.pod_uid);
+  if (kind == TaskKind::kRelease && sender) {
+    pinned_.erase(request.pod_uid);
+    frozen_.erase(request.pod_uid);
+  }
+  return "";
+}
+
+Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kind, const api::TaskRequest& request) {
+  api::TaskState out;
+  const Status done = write("task " + std::string(to_string(kind)), [&]() -> Status {
+    auto there = state(address);
+    if (!there.ok()) return there.error();
+    Mover& mover = movers_[api::mover_name(address.migration_uid, address.role, address.epoch)];
+    const auto found = mover.tasks.find(kind);
+    if (found != mover.tasks.end() && found->second.state.phase != api::TaskPhase::kFailed) {
+      if (!(found->second.request == request)) return Error{ErrorCode::kConflict, "another body"};
+      out = found->second.state;
+      return {};
+    }
+    Task& task = mover.tasks[kind];
+    task = {request, {}};
+    const std::string fault = on_task(address.role, kind);
+    const std::string problem = fault.empty() ? do_task(mover, address.role, kind, request, task.state) : fault;
+    task.state.phase = problem.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kFailed;
+    task.state.message = problem;
+    if (kind == api::TaskKind::kReceive && problem.empty()) {
+      task.state.phase = request.volumes.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kRunning;
+      task.state.volumes.clear();
+    }
+    out = task.state;
+    return {};
+  });
+  if (!done.ok()) return done.error();
+  return out;
+}
+
+}  // namespace transship::testing
