@@ -122,38 +122,16 @@ Step unlock_restored_pod(Context& context) {
                            {{"metadata", {{"uid", uid_of(*pod)}, {"annotations", {{kLock, Object()}}}}}}});
 }
 
-Delete children(const Context& context, bool staging) {
-  const Observed& observed = context.observed;
-  const std::string& ns = context.settings.operator_namespace;
+// Pods of Jobs go with them.
+Delete delete_children(const Context& context) {
   Delete remove;
-  for (const MoverRole role : {MoverRole::kSender, MoverRole::kReceiver}) {
-    const auto& job = observed.mover(role).job;
-    if (job && !is_deleting(*job)) {
-      remove.items.push_back({Kind::kJob, ns, name_of(*job), uid_of(*job), std::nullopt});
-    }
-  }
-  if (observed.tls_secret) {
-    remove.items.push_back({Kind::kSecret, ns, tls_secret_name(context.migration(), context.status.epoch), "", std::nullopt});
-  }
-  if (observed.saved_pod) {
-    remove.items.push_back({Kind::kSecret, ns, pod_secret_name(context.migration()), "", std::nullopt});
-  }
-  if (!staging) return remove;
-  if (observed.reservation && !is_deleting(*observed.reservation)) {
-    remove.items.push_back({Kind::kPod, ns, name_of(*observed.reservation), uid_of(*observed.reservation), 0});
-  }
-  for (const auto& [name, seen] : observed.volumes) {
-    if (!seen.staging_claim || is_deleting(*seen.staging_claim)) continue;
-    remove.items.push_back({Kind::kClaim, ns, name_of(*seen.staging_claim), uid_of(*seen.staging_claim), std::nullopt});
+  for (const auto& [kind, object] : context.observed.children) {
+    const bool of_a_job = kind == Kind::kPod && !controller_owner(object).is_null();
+    if (is_deleting(object) || of_a_job) continue;
+    const std::optional<int> grace = kind == Kind::kPod ? std::optional<int>(0) : std::nullopt;
+    remove.items.push_back({kind, context.settings.operator_namespace, name_of(object), uid_of(object), grace});
   }
   return remove;
-}
-
-bool children_left(const Observed& observed) {
-  return observed.sender.job || observed.receiver.job || observed.sender.pod || observed.receiver.pod ||
-         observed.tls_secret || observed.saved_pod || observed.reservation ||
-         std::any_of(observed.volumes.begin(), observed.volumes.end(),
-                     [](const auto& item) { return item.second.staging_claim.has_value(); });
 }
 
 std::string leftovers(const api::MigrationStatus& status) {
@@ -181,10 +159,7 @@ Decision end_attempt(Context& context) {
   std::string& not_before = context.status.notes["notBefore"];
   if (not_before.empty()) not_before = format_micros(context.now + std::chrono::seconds(delay));
   if (seconds_since(not_before, context.now) < 0) {
-    // Unknown, not False: False is the end.
-    set_condition(context.status, context.migration().generation, condition::kSucceeded, "Unknown", "BackOff",
-                  "tried again soon after: " + rollback.message, context.now);
-    return context.again(kLater);
+    return context.wait(condition::kSucceeded, "BackOff", "tried again soon after: " + rollback.message, kLater);
   }
   const api::PodPlace back = restored_pod(context.status);
   begin_attempt(context.status, context.migration().generation, context.now);
@@ -224,7 +199,7 @@ Step clean_up(Context& context, bool failed) {
   if (Step step = unlock_source_pod(context)) return step;
   if (Step step = unlock_restored_pod(context)) return step;
   if (Step step = give_policies_back(context, failed)) return step;
-  if (Delete remove = children(context, true); !remove.items.empty()) return context.act(std::move(remove));
+  if (Delete remove = delete_children(context); !remove.items.empty()) return context.act(std::move(remove));
   return std::nullopt;
 }
 
@@ -260,8 +235,8 @@ Decision after_the_end(Context& context) {
   const api::Migration& migration = context.migration();
   const bool finalized = std::find(migration.finalizers.begin(), migration.finalizers.end(), kFinalizer) == migration.finalizers.end();
   if (!finalized) {
-    if (Delete remove = children(context, true); !remove.items.empty()) return context.act(std::move(remove), kLater);
-    if (children_left(context.observed) && seconds_since(context.status.completion_time, context.now) < kReleaseSeconds) {
+    if (Delete remove = delete_children(context); !remove.items.empty()) return context.act(std::move(remove), kLater);
+    if (!context.observed.children.empty() && seconds_since(context.status.completion_time, context.now) < kReleaseSeconds) {
       return context.again(kLater);
     }
     if (Step step = end_retention(context)) return *step;

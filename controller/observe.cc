@@ -198,6 +198,15 @@ Status Observer::read_volumes(Observed& observed) {
 
 Status Observer::read_children(Observed& observed) {
   const api::Migration& migration = observed.migration;
+  if (migration.status.rollback || migration.status.is_true(condition::kRestored) || is_finished(migration.status) ||
+      migration.spec.dry_run) {
+    const std::string ours = std::string(kMigrationUid) + "=" + migration.uid;
+    for (const Kind kind : {Kind::kJob, Kind::kSecret, Kind::kPod, Kind::kClaim}) {
+      auto found = cluster_.list(kind, settings_.operator_namespace, ours);
+      if (!found.ok()) return found.error();
+      for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
+    }
+  }
   READ_CHILD(observed.reservation, Kind::kPod, reservation_name(migration));
   std::optional<Object> secret;
   READ_CHILD(secret, Kind::kSecret, tls_secret_name(migration, migration.status.epoch));

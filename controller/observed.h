@@ -9,6 +9,7 @@
 
 #include "api/migration.h"
 #include "api/mover_protocol.h"
+#include "controller/cluster.h"
 #include "controller/objects.h"
 
 namespace transship::controller {
@@ -45,6 +46,9 @@ struct Observed {
   std::optional<Object> reservation;
   std::optional<Object> saved_pod;             // from the migration's own Secret: the source pod's manifest,
   std::map<std::string, Object> saved_claims;  // and its claims, by the pod's names for the volumes
+  // Everything in the operator's namespace that carries the migration's label, also of earlier epochs
+  // and attempts. Looked for only once there is nothing more to do but to take it away.
+  std::vector<std::pair<Kind, Object>> children;
   bool tls_secret = false;
   bool hold_policy = false;            // the admission policy transship-hold is installed
   std::optional<bool> hold_in_force;   // a dry-run create was held; absent: not tried

@@ -49,6 +49,11 @@ void set_condition(api::MigrationStatus& status, int64_t generation, std::string
   found->observed_generation = generation;
 }
 
+void await(api::MigrationStatus& status, int64_t generation, std::string_view type, std::string_view reason,
+           std::string_view message, WallTime now) {
+  set_condition(status, generation, type, type == condition::kSucceeded ? "Unknown" : "False", reason, message, now);
+}
+
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,
                     WallTime now) {
   if (status.rollback || is_committed(status)) return;

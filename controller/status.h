@@ -13,11 +13,10 @@ namespace transship::controller {
 void set_condition(api::MigrationStatus& status, int64_t generation, std::string_view type,
                    std::string_view value, std::string_view reason, std::string_view message, WallTime now);
 
-// The condition is False with this reason while something is awaited; message says what.
-inline void await(api::MigrationStatus& status, int64_t generation, std::string_view type,
-                  std::string_view reason, std::string_view message, WallTime now) {
-  set_condition(status, generation, type, "False", reason, message, now);
-}
+// The condition is False (Succeeded: Unknown, since False would be the end) with this reason while
+// something is awaited; message says what.
+void await(api::MigrationStatus& status, int64_t generation, std::string_view type, std::string_view reason,
+           std::string_view message, WallTime now);
 
 // Begins the rollback, unless one has begun or the migration is committed. Reasons are stable, CamelCase.
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,

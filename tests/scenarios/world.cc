@@ -472,7 +472,10 @@ void World::run_controllers() {
     if (!labels.is_object()) continue;  // a foreign Job in a test
     labels["job-name"] = name_of(job);
     (void)create(Kind::kPod,
-                 {{"metadata", {{"name", name_of(job) + "-pod"}, {"namespace", kOps}, {"labels", labels}}},
+                 {{"metadata", {{"name", name_of(job) + "-pod"},
+                   {"namespace", kOps},
+                   {"labels", labels},
+                   {"ownerReferences", {{{"kind", "Job"}, {"name", name_of(job)}, {"controller", true}}}}}},
                   {"spec", job["spec"]["template"]["spec"]}},
                  false);
   }
