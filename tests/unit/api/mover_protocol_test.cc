@@ -1,0 +1,70 @@
+#include "api/mover_protocol.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace transship::api {
+namespace {
+
+TaskRequest request() {
+  TaskRequest out;
+  out.migration_uid = "u";
+  out.epoch = 3;
+  out.pod_uid = "p";
+  out.volumes = {{"data", false, false, "/pv/1"}, {"cache", true, true, ""}};
+  out.peer_host = "10.0.0.1";
+  out.discard = true;
+  return out;
+}
+
+TEST(TaskRequest, SurvivesTheWayThroughJson) {
+  const auto parsed = parse_task_request(to_json_value(request()).dump());
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_TRUE(*parsed == request());
+}
+
+TEST(TaskRequest, WithoutAnIdentityIsRefused) {
+  auto json = to_json_value(request());
+  json.erase("epoch");
+  EXPECT_EQ(parse_task_request(json.dump()).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(parse_task_request("{").error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(parse_task_request("[]").error().code, ErrorCode::kInvalid);
+}
+
+TEST(MoverState, SurvivesTheWayThroughJson) {
+  MoverState state;
+  state.migration_uid = "u";
+  state.role = MoverRole::kReceiver;
+  state.epoch = 2;
+  state.source_processes = SourceProcesses::kFrozen;
+  TaskState task;
+  task.phase = TaskPhase::kFailed;
+  task.error_code = ErrorCode::kNoSpace;
+  task.message = "write data/x: No space left on device";
+  task.volumes.push_back({"data", 10, 2, 5, 1, "sha256:a", "sha256:b", 7, 8, "ext4"});
+  state.tasks[TaskKind::kReceive] = task;
+  const auto parsed = parse_mover_state(to_json_value(state).dump());
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(to_json_value(*parsed), to_json_value(state));
+  EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).error_code, ErrorCode::kNoSpace);
+}
+
+TEST(MoverState, OfAnUnknownKindIsRefused) {
+  MoverState state;
+  state.migration_uid = "u";
+  auto json = to_json_value(state);
+  json["tasks"]["explode"] = {{"phase", "Running"}};
+  EXPECT_FALSE(parse_mover_state(json.dump()).ok());
+  json = to_json_value(state);
+  json["role"] = "spectator";
+  EXPECT_FALSE(parse_mover_state(json.dump()).ok());
+}
+
+TEST(Names, AreWhatCertificatesCarry) {
+  EXPECT_EQ(mover_name("u", MoverRole::kSender, 4), "u.sender.4");
+  EXPECT_EQ(controller_name("u"), "u.controller");
+}
+
+}  // namespace
+}  // namespace transship::api
