@@ -18,6 +18,11 @@ std::string note(const api::MigrationStatus& status, const char* key) {
   return found == status.notes.end() ? "" : found->second;
 }
 
+// Whether staging claims can be there: made in Prepare, gone at its end.
+bool stages(const api::MigrationStatus& status) {
+  return !status.is_true(condition::kPrepared) || status.rollback;
+}
+
 std::string pod_name_of(const api::Migration& migration) {
   if (!migration.status.source.pod_name.empty()) return migration.status.source.pod_name;
   const std::string retried = note(migration.status, "podName");
@@ -169,7 +174,7 @@ Status Observer::read_volume(Observed& observed, const api::VolumeStatus& volume
   if (source.empty() && seen.claim) source = text_at(*seen.claim, {"spec", "volumeName"});
   if (!source.empty()) READ(seen.source_volume, Kind::kVolume, "", source);
   if (!volume.target_volume.empty()) READ(seen.target_volume, Kind::kVolume, "", volume.target_volume);
-  if (migration.status.attempts > 0 && migration.status.is_true(condition::kValidated)) {
+  if (migration.status.is_true(condition::kValidated) && stages(migration.status)) {
     READ_CHILD(seen.staging_claim, Kind::kClaim, staging_claim_name(migration, volume.name));
   }
   if (migration.status.is_true(condition::kValidated) || !seen.claim) return {};
@@ -196,26 +201,56 @@ Status Observer::read_volumes(Observed& observed) {
   return {};
 }
 
+// Secrets of ours are immutable, so each is read once.
+Result<std::optional<Object>> Observer::secret(const api::Migration& migration, const std::string& name) {
+  {
+    MutexLock lock(mutex_);
+    if (const auto found = secrets_.find(name); found != secrets_.end()) return std::optional<Object>(found->second);
+  }
+  std::optional<Object> read;
+  READ_CHILD(read, Kind::kSecret, name);
+  if (read) {
+    MutexLock lock(mutex_);
+    secrets_[name] = *read;
+  }
+  return read;
+}
+
 Status Observer::read_children(Observed& observed) {
   const api::Migration& migration = observed.migration;
-  if (migration.status.rollback || migration.status.is_true(condition::kRestored) || is_finished(migration.status) ||
-      migration.spec.dry_run) {
-    const std::string ours = std::string(kMigrationUid) + "=" + migration.uid;
-    for (const Kind kind : {Kind::kJob, Kind::kSecret, Kind::kPod, Kind::kClaim}) {
-      auto found = cluster_.list(kind, settings_.operator_namespace, ours);
-      if (!found.ok()) return found.error();
-      for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
+  const api::MigrationStatus& status = migration.status;
+  const std::string ours = std::string(kMigrationUid) + "=" + migration.uid;
+  const bool all = status.rollback || status.is_true(condition::kRestored) || is_finished(status) || migration.spec.dry_run;
+  std::vector<Kind> kinds = {Kind::kJob, Kind::kPod};
+  if (all) kinds.insert(kinds.end(), {Kind::kSecret, Kind::kClaim});
+  for (const Kind kind : kinds) {
+    auto found = cluster_.list(kind, settings_.operator_namespace, ours);
+    if (!found.ok()) return found.error();
+    for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
+  }
+  for (const auto& [kind, object] : observed.children) {
+    if (kind == Kind::kPod && name_of(object) == reservation_name(migration)) observed.reservation = object;
+    for (ObservedMover* mover : {&observed.sender, &observed.receiver}) {
+      const auto role = mover == &observed.sender ? api::MoverRole::kSender : api::MoverRole::kReceiver;
+      const std::string job = mover_job_name(migration, role, status.epoch);
+      if (kind == Kind::kJob && name_of(object) == job) mover->job = object;
+      if (kind == Kind::kPod && text_at(object, {"metadata", "labels", "job-name"}) == job) mover->pod = object;
     }
   }
-  READ_CHILD(observed.reservation, Kind::kPod, reservation_name(migration));
-  std::optional<Object> secret;
-  READ_CHILD(secret, Kind::kSecret, tls_secret_name(migration, migration.status.epoch));
-  observed.tls_secret = secret.has_value();
-  READ_CHILD(secret, Kind::kSecret, pod_secret_name(migration));
-  if (!secret) return {};
-  const auto pod = Object::parse(base64_decode(text_at(*secret, {"data", "pod.json"})), nullptr, false);
-  const auto claims = Object::parse(base64_decode(text_at(*secret, {"data", "claims.json"})), nullptr, false);
-  if (!pod.is_object() || !claims.is_object() ) {
+  return read_secrets(observed);
+}
+
+Status Observer::read_secrets(Observed& observed) {
+  const api::Migration& migration = observed.migration;
+  auto tls = secret(migration, tls_secret_name(migration, migration.status.epoch));
+  if (!tls.ok()) return tls.error();
+  observed.tls_secret = tls->has_value();
+  auto saved = secret(migration, pod_secret_name(migration));
+  if (!saved.ok()) return saved.error();
+  if (!*saved) return {};
+  const auto pod = Object::parse(base64_decode(text_at(**saved, {"data", "pod.json"})), nullptr, false);
+  const auto claims = Object::parse(base64_decode(text_at(**saved, {"data", "claims.json"})), nullptr, false);
+  if (!pod.is_object() || !claims.is_object()) {
     return Error{ErrorCode::kCorrupt, "secret " + pod_secret_name(migration) + " is not as this migration made it"};
   }
   observed.saved_pod = pod;
@@ -224,27 +259,22 @@ Status Observer::read_children(Observed& observed) {
 }
 
 Result<MoverAddress> Observer::address_of(const api::Migration& migration, api::MoverRole role, const std::string& host) {
-  auto secret = cluster_.get(Kind::kSecret, settings_.operator_namespace, tls_secret_name(migration, migration.status.epoch));
-  if (!secret) return secret.error();
-  if (!*secret) return Error{ErrorCode::kNotFound, "the migration's TLS secret is not there yet"};
-  const auto data = [&](const char* key) { return base64_decode(text_at(**secret, {"data", key})); };
+  auto tls = secret(migration, tls_secret_name(migration, migration.status.epoch));
+  if (!tls.ok()) return tls.error();
+  if (!*tls) return Error{ErrorCode::kNotFound, "the migration's TLS secret is not there yet"};
+  const auto data = [&](const char* key) { return base64_decode(text_at(**tls, {"data", key})); };
   return MoverAddress{host, migration.uid, role, migration.status.epoch, data("ca.crt"), data("controller.crt"), data("controller.key")};
 }
 
 Status Observer::read_mover(Observed& observed, api::MoverRole role, std::chrono::steady_clock::time_point now) {
   const api::Migration& migration = observed.migration;
   ObservedMover& mover = role == api::MoverRole::kSender ? observed.sender : observed.receiver;
-  const std::string job = mover_job_name(migration, role, migration.status.epoch);
-  READ_CHILD(mover.job, Kind::kJob, job);
-  auto pods = cluster_.list(Kind::kPod, settings_.operator_namespace, "job-name=" + job);
-  if (!pods) return pods.error();
-  if (!pods->empty()) mover.pod = pods->front();
   if (!mover.job) return {};
   mover.lost = loss_of_pod(*mover.job, mover.pod);
   if (mover.pod) mover.address = text_at(*mover.pod, {"status", "podIP"});
   if (mover.address.empty() || !mover.lost.empty() || is_deleting(*mover.job)) return {};
   auto address = address_of(migration, role, mover.address);
-  if (!address) return {};
+  if (!address.ok()) return {};
   auto state = movers_.state(*address);
   const std::string name = api::mover_name(migration.uid, role, migration.status.epoch);
   MutexLock lock(mutex_);
@@ -327,6 +357,7 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
 void Observer::forget(const std::string& migration_uid) {
   MutexLock lock(mutex_);
   std::erase_if(heard_, [&](const auto& item) { return item.first.rfind(migration_uid, 0) == 0; });
+  std::erase_if(secrets_, [&](const auto& item) { return item.first.find(migration_uid) != std::string::npos; });
 }
 
 }  // namespace transship::controller

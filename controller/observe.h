@@ -35,6 +35,8 @@ class Observer {
   Status read_volumes(Observed& observed);
   Status read_volume(Observed& observed, const api::VolumeStatus& volume);
   Status read_children(Observed& observed);
+  Status read_secrets(Observed& observed);
+  Result<std::optional<Object>> secret(const api::Migration& migration, const std::string& name);
   Status read_mover(Observed& observed, api::MoverRole role, std::chrono::steady_clock::time_point now);
   Status read_rivals(Observed& observed);
   Status probe_hold(Observed& observed);
@@ -45,6 +47,7 @@ class Observer {
   Mutex mutex_;
   // When each mover was last heard of, by its name (api::mover_name).
   std::map<std::string, std::chrono::steady_clock::time_point> heard_ GUARDED_BY(mutex_);
+  std::map<std::string, Object> secrets_ GUARDED_BY(mutex_);  // by name
 };
 
 }  // namespace transship::controller

@@ -46,8 +46,8 @@ struct Observed {
   std::optional<Object> reservation;
   std::optional<Object> saved_pod;             // from the migration's own Secret: the source pod's manifest,
   std::map<std::string, Object> saved_claims;  // and its claims, by the pod's names for the volumes
-  // Everything in the operator's namespace that carries the migration's label, also of earlier epochs
-  // and attempts. Looked for only once there is nothing more to do but to take it away.
+  // What in the operator's namespace carries the migration's label, also of earlier epochs and attempts:
+  // Jobs and pods, and, once there is nothing to do but to take them away, Secrets and claims.
   std::vector<std::pair<Kind, Object>> children;
   bool tls_secret = false;
   bool hold_policy = false;            // the admission policy transship-hold is installed
