@@ -31,12 +31,13 @@ class Held:
         self.server, self.hold, self.probe, self.name = server, hold, probe, name
 
     def __enter__(self):
-        self.server.call("POST", GROUP, migration(self.name))
+        self.uid = self.server.call("POST", GROUP, migration(self.name))[1]["metadata"]["uid"]
         status, answer = self.server.patch(f"{GROUP}/{self.name}/status", {"status": {"hold": self.hold}})
         if status >= 300:
             sys.exit(f"api_test: set hold: {answer.get('message')}")
         if self.probe:
             until("hold in force", lambda: what_was_added(dry_create(self.server, self.probe)[1])[0])
+        return self
 
     def __exit__(self, *_):
         self.server.call("DELETE", f"{GROUP}/{self.name}")
@@ -84,11 +85,31 @@ def test_hold_by_owner(server):
         status, answer = server.call("POST", "/api/v1/namespaces/default/pods?dryRun=All", elsewhere)
         ok = status < 300 and what_was_added(answer) == UNTOUCHED
         check("hold: another namespace", None if ok else f"{answer}")
+    test_hold_probe(server, member)
     with Held(server, {"ownerUID": OWNER_UID}, member):
         expect(server, "owner without a pod name: any of its pods", pod("web-7", [owner()]), (GATED, [], []))
     with Held(server, {"podName": "web-1"}, None):
         expect(server, "a hold that names no owner", member, UNTOUCHED)
     server.call("DELETE", f"{GROUP}/bystander")
+
+
+def probe(uid, owners=None):
+    """What the controller creates by a dry run: no name, and a label that says whose pod it stands for."""
+    nameless = pod(owners=owners or [owner()], labels={"app": "web", "transship.dev/hold-probe": uid})
+    del nameless["metadata"]["name"]
+    nameless["metadata"]["generateName"] = "web-"
+    return nameless
+
+
+def test_hold_probe(server, member):
+    expect(server, "probe: no hold at all", probe("none"), UNTOUCHED)
+    with Held(server, {"ownerUID": OWNER_UID, "podName": "web-1"}, member) as held:
+        expect(server, "probe: of this migration", probe(held.uid), (GATED, [], []))
+        expect(server, "probe: of another migration", probe("11111111-1111-1111-1111-111111111111"), UNTOUCHED)
+        expect(server, "probe: of another owner", probe(held.uid, [owner(uid="other")]), UNTOUCHED)
+        expect(server, "probe: an empty label", probe(""), UNTOUCHED)
+    with Held(server, gate_hold(), member) as held:
+        expect(server, "probe: with the gate", probe(held.uid), (GATED, [GATE], VOLUME))
 
 
 def test_hold_by_labels(server):

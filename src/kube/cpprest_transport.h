@@ -1,0 +1,37 @@
+// CpprestTransport: Transport over cpprestsdk (HTTP/1.1, TLS by OpenSSL).
+//
+// Reads share kept-alive connections. Every write but DELETE and PUT has a connection of its own,
+// because cpprestsdk silently sends a request again when a kept-alive connection turns out closed.
+// Making one costs no connection and no thread, so one per mover is fine.
+#pragma once
+
+#include <memory>
+
+#include "base/result.h"
+#include "kube/endpoint.h"
+#include "kube/transport.h"
+
+namespace transship::kube {
+
+// Starts the process's pool of threads that all transports share; once, before the first one is
+// made. Otherwise the pool has 40 threads.
+void initialize_http(int threads);
+
+class CpprestTransport : public Transport {
+ public:
+  // kInvalid: the endpoint's URL cannot be read.
+  static Result<std::shared_ptr<CpprestTransport>> make(Endpoint endpoint);
+  ~CpprestTransport() override;
+
+  Result<Response> request(const Request& request) override;
+  Result<Response> stream(const Request& request, const OnLine& on_line,
+                          const std::stop_token& stop) override;
+
+ private:
+  struct State;
+  explicit CpprestTransport(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace transship::kube

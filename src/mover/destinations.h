@@ -1,0 +1,56 @@
+// Destinations: where a receiver writes the volumes, and the durable record (received.json) of what
+// is this migration's: it alone allows that content be emptied.
+//
+//   a PersistentVolume  its own directory on the node; it must be empty (an ext file system's
+//   lost+found
+//                       aside), or have been found empty by this migration before: then what an
+//                       earlier try wrote is emptied first
+//   an emptyDir         transship/<migration>/staging/<volume> below the kubelet root, fresh each
+//   time
+// One thread at a time.
+#pragma once
+
+#include <string>
+
+#include "api/mover_protocol.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "mover/deadline.h"
+#include "mover/node.h"
+
+namespace transship::mover {
+
+class Destinations {
+ public:
+  // `node` must outlive it.
+  Destinations(const Node& node, std::string migration_uid);
+
+  // The empty directory to write `volume` into; recorded as ours, and as incomplete, before it is
+  // touched. kPreconditionFailed where a PersistentVolume holds anything not ours.
+  [[nodiscard]] Result<UniqueFd> prepare(const api::MoverVolume& volume,
+                                         const Deadline& deadline) const;
+
+  // Records durably that all of `volume` is there, synced and read back with `digest`.
+  [[nodiscard]] Status complete(const std::string& volume, const std::string& digest) const;
+
+  // The digest of a complete volume; kPreconditionFailed where it has not been received completely.
+  [[nodiscard]] Result<std::string> digest(const std::string& volume) const;
+
+  // A complete emptyDir's staged content: in the raw view, so that it can be renamed from there.
+  [[nodiscard]] Result<UniqueFd> open_staged(const std::string& volume) const;
+
+  // Removes staged volumes and the record; `discard` first empties the PersistentVolumes that are
+  // ours. A volume that is gone or another one now is left alone. Idempotent.
+  [[nodiscard]] Status release(bool discard, const Deadline& deadline) const;
+
+ private:
+  [[nodiscard]] Result<UniqueFd> prepare_volume(const api::MoverVolume& volume,
+                                                const Deadline& deadline) const;
+  [[nodiscard]] Result<UniqueFd> prepare_staging(const std::string& volume,
+                                                 const Deadline& deadline) const;
+
+  const Node& node_;
+  std::string migration_uid_;
+};
+
+}  // namespace transship::mover

@@ -1,0 +1,42 @@
+#include "mover/directory_stream.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/unique_fd.h"
+
+namespace transship::mover {
+
+Result<DirectoryStream> DirectoryStream::open(int directory) {
+  // A file description of its own, since the offset belongs to it.
+  UniqueFd own(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!own.valid()) return errno_error("list a directory", errno);
+  DIR* stream = ::fdopendir(own.get());
+  if (!stream) return errno_error("list a directory", errno);
+  (void)own.release();
+  return DirectoryStream(stream);
+}
+
+const char* DirectoryStream::next() {
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream_.get());
+    if (!entry) return nullptr;
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
+      return entry->d_name;
+    }
+  }
+}
+
+Result<std::vector<std::string>> list_directory(int directory) {
+  auto stream = DirectoryStream::open(directory);
+  if (!stream) return stream.error();
+  std::vector<std::string> names;
+  while (const char* name = stream->next()) names.emplace_back(name);
+  if (errno != 0) return errno_error("list a directory", errno);
+  return names;
+}
+
+}  // namespace transship::mover

@@ -1,0 +1,54 @@
+#include "mover/migration_directory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "mover/mount_table.h"
+
+namespace transship::mover {
+
+std::string migration_path(const std::string& migration_uid) {
+  return "transship/" + migration_uid;
+}
+
+Result<UniqueFd> make_migration_directory(const Node& node, const std::string& migration_uid) {
+  return make_beneath(node.kubelet_root(), migration_path(migration_uid));
+}
+
+Result<std::optional<UniqueFd>> open_migration_directory(const Node& node,
+                                                         const std::string& migration_uid) {
+  const std::string path = migration_path(migration_uid);
+  auto exists = exists_beneath(node.kubelet_root(), path);
+  if (!exists) return exists.error();
+  if (!*exists) return std::optional<UniqueFd>{};
+  auto directory = open_beneath(node.kubelet_root(), path, /*cross_mounts=*/false);
+  if (!directory) return directory.error();
+  return std::optional<UniqueFd>(std::move(directory).value());
+}
+
+Status check_nothing_mounted(const Node& node, const std::string& migration_uid) {
+  const std::string path = node.absolute(migration_path(migration_uid));
+  for (const std::string& mountinfo : {Node::own_mountinfo(), node.node_mountinfo()}) {
+    auto table = MountTable::read(mountinfo);
+    if (!table) return table.error();
+    const auto left = table->below(path);
+    if (left.empty()) continue;
+    return Error{ErrorCode::kPreconditionFailed,
+                 "nothing is removed from " + path + ": still mounted: " + left.front()};
+  }
+  return {};
+}
+
+Status remove_migration_directory(const Node& node, const std::string& migration_uid) {
+  for (const std::string& path : {migration_path(migration_uid), std::string("transship")}) {
+    if (::unlinkat(node.kubelet_root(), path.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT)
+      continue;
+    if (errno == ENOTEMPTY || errno == EEXIST) return {};
+    return errno_error("remove " + node.absolute(path), errno);
+  }
+  return {};
+}
+
+}  // namespace transship::mover

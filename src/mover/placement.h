@@ -1,0 +1,73 @@
+// Placement: puts emptyDirs' content into the volumes that kubelet has made for a new pod, while
+// the pod's gate holds its containers back, and then opens the gate.
+//
+//   disk    every child is renamed from the source directory into the volume (one file system, in
+//   the
+//           raw view), then the volume's root gets the source root's owner, mode, times and xattrs
+//   memory  copied into the tmpfs that kubelet mounted, and read back against the digest
+//
+// It fails closed: the gate opens only after every volume is there. A record says durably how far
+// each volume is, so a later mover goes on where this one was killed; content once (partly) moved
+// into one pod is never taken for complete for another. One thread at a time.
+#pragma once
+
+#include <ctime>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "api/mover_protocol.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "mover/deadline.h"
+#include "mover/node.h"
+
+namespace transship::mover {
+
+class Placement {
+ public:
+  // Where a volume's content comes from.
+  struct Source {
+    UniqueFd directory;  // of a disk volume: in the raw view
+    std::string digest;  // of a memory volume; empty: whatever is read from the source now
+  };
+  using OpenSource = std::function<Result<Source>(const api::MoverVolume& volume)>;
+
+  // `record` is the file's name in the migration's directory; `node` must outlive it.
+  Placement(const Node& node, std::string migration_uid, std::string record);
+
+  // Waits for the pod's gate, places the emptyDirs among `volumes`, opens the gate.
+  // kPreconditionFailed: a volume is not empty, of another medium, on another file system, or was
+  // placed into another pod. Idempotent.
+  [[nodiscard]] Status place(const std::string& pod_uid,
+                             const std::vector<api::MoverVolume>& volumes,
+                             const OpenSource& open_source, const Deadline& deadline) const;
+
+  // Forgets what was placed; part of a release.
+  [[nodiscard]] Status forget() const;
+
+ private:
+  enum class Stage { kNone, kPlacing, kPlaced };
+  // One volume in the record.
+  struct Progress {
+    Stage stage = Stage::kNone;
+    timespec modified{};  // of the source's root before anything was moved out of it
+  };
+  [[nodiscard]] Result<Progress> read(int home, const std::string& pod_uid,
+                                      const std::string& volume) const;
+  [[nodiscard]] Status write(int home, const std::string& pod_uid, const std::string& volume,
+                             const Progress& progress) const;
+  [[nodiscard]] Status fill(const api::MoverVolume& volume, const Source& source, int target,
+                            timespec modified, const Deadline& deadline) const;
+  [[nodiscard]] Status place_volume(int home, const std::string& pod_uid,
+                                    const api::MoverVolume& volume, const OpenSource& open_source,
+                                    const Deadline& deadline) const;
+  [[nodiscard]] Result<UniqueFd> open_target(const std::string& pod_uid,
+                                             const api::MoverVolume& volume) const;
+
+  const Node& node_;
+  std::string migration_uid_;
+  std::string record_;
+};
+
+}  // namespace transship::mover

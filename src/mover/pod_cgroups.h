@@ -1,0 +1,62 @@
+// PodCgroups: the control groups of one pod, and what can be done to all its processes at once.
+//
+// A pod's cgroup is found by its UID in the directory's name, however the kubelet makes it:
+// "pod<uid>" (cgroupfs driver) or "….slice" with "pod<uid>" where '-' is '_' (systemd driver).
+// Searched are the unified hierarchy (cgroups v2) and every v1 one; on hybrid hosts the v1 freezer
+// freezes. https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/freezer-subsystem.html
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "api/mover_protocol.h"
+#include "base/result.h"
+#include "mover/deadline.h"
+
+namespace transship::mover {
+
+inline constexpr std::chrono::seconds kFreezeTimeout{10};
+inline constexpr std::chrono::seconds kKillTimeout{60};
+
+class PodCgroups {
+ public:
+  // Reads the tree anew. No cgroup of that pod is no error: found() is false then. kNotFound where
+  // `cgroup_root` (".../sys/fs/cgroup") has no hierarchy at all, since nothing can be said from
+  // that.
+  static Result<PodCgroups> find(const std::string& cgroup_root, const std::string& pod_uid);
+
+  [[nodiscard]] bool found() const { return !directories_.empty(); }
+
+  // The pod's processes, the sandbox's own ("pause") among them; sorted, each once.
+  [[nodiscard]] Result<std::vector<int>> processes() const;
+
+  // kNone: none left; kFrozen: the pod's own cgroup is frozen with all below; kRunning otherwise.
+  [[nodiscard]] Result<api::SourceProcesses> state() const;
+
+  // Stops every process and waits until all are stopped. On an error they run again. kNotFound
+  // where the pod has no cgroup, kPreconditionFailed where no freezer holds it. Idempotent.
+  [[nodiscard]] Status freeze(const Deadline& deadline) const;
+
+  // Lets them run; OK where nothing is frozen or there is no cgroup any more.
+  [[nodiscard]] Status thaw() const;
+
+  // SIGKILLs every process in these cgroups and no other (by pidfd, membership checked after it is
+  // open), thaws so that they can die, and waits until none is left. OK where there is none.
+  [[nodiscard]] Status kill(const Deadline& deadline) const;
+
+ private:
+  enum class Freezer { kNone, kV1, kV2 };
+  struct PodDirectory {
+    std::string path;
+    Freezer freezer = Freezer::kNone;
+  };
+  [[nodiscard]] const PodDirectory* freezer() const;
+  [[nodiscard]] Status write_freezer(bool frozen) const;
+  [[nodiscard]] Result<bool> is_frozen() const;
+
+  std::string pod_uid_;
+  std::vector<PodDirectory> directories_;
+};
+
+}  // namespace transship::mover

@@ -1,0 +1,87 @@
+#include "mover/receiver.h"
+
+#include "mover/file_system_space.h"
+#include "mover/migration_directory.h"
+
+namespace transship::mover {
+
+using api::MoverVolume;
+using api::TaskKind;
+using api::TaskRequest;
+using api::VolumeReport;
+
+Receiver::Receiver(const Node& node, TransferConfig config)
+    : node_(node),
+      config_(std::move(config)),
+      destinations_(node, config_.migration_uid),
+      placement_(node, config_.migration_uid, "placed.json") {}
+
+std::map<TaskKind, TaskFunction> Receiver::tasks() {
+  return {
+      {TaskKind::kInspect, [this](const auto& r, const auto&, auto& p) { return inspect(r, p); }},
+      {TaskKind::kReceive,
+       [this](const auto& r, const auto& d, auto& p) { return receive(r, d, p); }},
+      {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
+      {TaskKind::kRelease, [this](const auto& r, const auto& d, auto&) { return release(r, d); }},
+  };
+}
+
+Status Receiver::inspect(const TaskRequest& request, TaskProgress& progress) {
+  for (const MoverVolume& volume : request.volumes) {
+    // emptyDirs are staged beside pods/, on the same file system; memory ones on disk first, too.
+    auto directory = volume.empty_dir
+                         ? open_beneath(node_.kubelet_root(), ".", /*cross_mounts=*/true)
+                         : node_.open_directory(volume.node_path);
+    if (!directory) return directory.error().during("open the destination of " + volume.name);
+    auto space = file_system_space(directory->get());
+    if (!space) return space.error();
+    VolumeReport report;
+    report.name = volume.name;
+    report.free_bytes = space->free_bytes;
+    report.free_inodes = space->free_inodes;
+    report.file_system = space->type;
+    progress.set(std::move(report));
+  }
+  return {};
+}
+
+Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
+                         TaskProgress& progress) {
+  MutexLock lock(changing_);
+  std::vector<OpenVolume> volumes;
+  for (const MoverVolume& volume : request.volumes) {
+    auto directory = destinations_.prepare(volume, deadline);
+    if (!directory) return directory.error();
+    volumes.push_back({volume.name, std::move(directory).value()});
+  }
+  TRANSSHIP_TRY(receive_volumes(config_, request, volumes, deadline, progress));
+  for (const VolumeReport& report : progress.reports()) {
+    TRANSSHIP_TRY(destinations_.complete(report.name, report.verified_digest));
+  }
+  return {};
+}
+
+Status Receiver::place(const TaskRequest& request, const Deadline& deadline) {
+  if (request.pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
+  MutexLock lock(changing_);
+  return placement_.place(
+      request.pod_uid, request.volumes,
+      [this](const MoverVolume& volume) { return open_staged(volume); }, deadline);
+}
+
+Status Receiver::release(const TaskRequest& request, const Deadline& deadline) {
+  MutexLock lock(changing_);
+  TRANSSHIP_TRY(destinations_.release(request.discard, deadline));
+  TRANSSHIP_TRY(placement_.forget());
+  return remove_migration_directory(node_, config_.migration_uid);
+}
+
+Result<Placement::Source> Receiver::open_staged(const MoverVolume& volume) {
+  auto digest = destinations_.digest(volume.name);
+  if (!digest) return digest.error();
+  auto staged = destinations_.open_staged(volume.name);
+  if (!staged) return staged.error();
+  return Placement::Source{std::move(staged).value(), *digest};
+}
+
+}  // namespace transship::mover

@@ -1,0 +1,148 @@
+#include "mover/sender.h"
+
+#include "mover/file_system_space.h"
+#include "mover/migration_directory.h"
+#include "mover/pod_cgroups.h"
+
+namespace transship::mover {
+namespace {
+
+using api::MoverVolume;
+using api::TaskKind;
+using api::TaskRequest;
+
+Status require_pod(const TaskRequest& request) {
+  if (!request.pod_uid.empty()) return {};
+  return Error{ErrorCode::kInvalid, "podUid is missing"};
+}
+
+}  // namespace
+
+Sender::Sender(const Node& node, TransferConfig config)
+    : node_(node),
+      config_(std::move(config)),
+      pins_(node, config_.migration_uid),
+      placement_(node, config_.migration_uid, "placed-from-pins.json") {}
+
+std::map<TaskKind, TaskFunction> Sender::tasks() {
+  return {
+      {TaskKind::kInspect,
+       [this](const auto& r, const auto& d, auto& p) { return inspect(r, d, p); }},
+      {TaskKind::kFreeze, [this](const auto& r, const auto& d, auto&) { return freeze(r, d); }},
+      {TaskKind::kThaw, [this](const auto& r, const auto&, auto&) { return thaw(r); }},
+      {TaskKind::kPin, [this](const auto& r, const auto&, auto&) { return pin(r); }},
+      {TaskKind::kKill, [this](const auto& r, const auto& d, auto&) { return kill(r, d); }},
+      {TaskKind::kSend, [this](const auto& r, const auto& d, auto& p) { return send(r, d, p); }},
+      {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
+      {TaskKind::kRelease, [this](const auto& r, const auto& d, auto&) { return release(r, d); }},
+  };
+}
+
+Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
+                       TaskProgress& progress) {
+  TRANSSHIP_TRY(require_pod(request));
+  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
+  if (!cgroups) return cgroups.error();
+  if (!cgroups->found()) {
+    return Error{ErrorCode::kNotFound, "pod " + request.pod_uid + " has no cgroup on node " +
+                                           node_.config().name + ": is it running there?"};
+  }
+  for (const MoverVolume& volume : request.volumes) {
+    auto directory = open_volume(request.pod_uid, volume);
+    if (!directory) return directory.error().during("open volume " + volume.name);
+    auto report = scan_volume(volume.name, directory->get(), deadline);
+    if (!report) return report.error().during("scan volume " + volume.name);
+    auto space = file_system_space(directory->get());
+    if (!space) return space.error();
+    report->file_system = space->type;
+    progress.set(*report);
+  }
+  return {};
+}
+
+Status Sender::freeze(const TaskRequest& request, const Deadline& deadline) {
+  TRANSSHIP_TRY(require_pod(request));
+  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
+  return cgroups ? cgroups->freeze(deadline) : Status(cgroups.error());
+}
+
+Status Sender::thaw(const TaskRequest& request) {
+  TRANSSHIP_TRY(require_pod(request));
+  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
+  return cgroups ? cgroups->thaw() : Status(cgroups.error());
+}
+
+Status Sender::pin(const TaskRequest& request) {
+  TRANSSHIP_TRY(require_pod(request));
+  MutexLock lock(changing_);
+  return pins_.pin(request.pod_uid, request.volumes);
+}
+
+Status Sender::kill(const TaskRequest& request, const Deadline& deadline) {
+  TRANSSHIP_TRY(require_pod(request));
+  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
+  return cgroups ? cgroups->kill(deadline) : Status(cgroups.error());
+}
+
+Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskProgress& progress) {
+  std::vector<OpenVolume> volumes;
+  for (const MoverVolume& volume : request.volumes) {
+    auto directory = open_volume(request.pod_uid, volume);
+    if (!directory) return directory.error().during("open volume " + volume.name);
+    volumes.push_back({volume.name, std::move(directory).value()});
+  }
+  return send_volumes(config_, request, volumes, deadline, progress);
+}
+
+Status Sender::place(const TaskRequest& request, const Deadline& deadline) {
+  TRANSSHIP_TRY(require_pod(request));
+  MutexLock lock(changing_);
+  auto pinned = pins_.pinned_pod();
+  if (!pinned) return pinned.error();
+  if (!*pinned || **pinned != request.source_pod_uid) {
+    return Error{ErrorCode::kPreconditionFailed,
+                 "pod " + request.source_pod_uid + " is not pinned on node " + node_.config().name};
+  }
+  return placement_.place(
+      request.pod_uid, request.volumes,
+      [&](const MoverVolume& volume) { return open_pinned(request.source_pod_uid, volume); },
+      deadline);
+}
+
+Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
+  MutexLock lock(changing_);
+  auto pinned = pins_.pinned_pod();
+  if (!pinned) return pinned.error();
+  const std::string pod_uid = pinned->value_or(request.pod_uid);
+  if (!pod_uid.empty()) {
+    auto cgroups = PodCgroups::find(node_.cgroup_root(), pod_uid);
+    if (!cgroups) return cgroups.error();
+    TRANSSHIP_TRY(cgroups->thaw());
+  }
+  TRANSSHIP_TRY(pins_.release(deadline));
+  TRANSSHIP_TRY(placement_.forget());
+  return remove_migration_directory(node_, config_.migration_uid);
+}
+
+Result<UniqueFd> Sender::open_volume(const std::string& pod_uid, const MoverVolume& volume) {
+  if (!volume.empty_dir) return node_.open_directory(volume.node_path);
+  auto pinned = pins_.open(volume.name);
+  if (pinned || pinned.error().code != ErrorCode::kNotFound) return pinned;
+  if (pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
+  return open_beneath(node_.kubelet_root(), empty_dir_path(pod_uid, volume.name),
+                      /*cross_mounts=*/true);
+}
+
+Result<Placement::Source> Sender::open_pinned(const std::string& pod_uid,
+                                              const MoverVolume& volume) {
+  auto pin = pins_.open(volume.name);
+  if (!pin) return pin.error();
+  if (volume.memory) return Placement::Source{std::move(pin).value(), ""};
+  // Renaming needs both ends in one mount: the raw view shows the real directory below its cover.
+  auto raw =
+      open_beneath(node_.raw_view(), empty_dir_path(pod_uid, volume.name), /*cross_mounts=*/false);
+  if (!raw) return raw.error();
+  return Placement::Source{std::move(raw).value(), ""};
+}
+
+}  // namespace transship::mover

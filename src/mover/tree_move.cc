@@ -1,0 +1,114 @@
+#include "mover/tree_move.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mover/directory_stream.h"
+
+namespace transship::mover {
+namespace {
+
+Result<std::set<std::string>> xattr_names(int fd) {
+  std::vector<char> names;
+  for (;;) {
+    const ssize_t need = ::flistxattr(fd, nullptr, 0);
+    if (need < 0 && errno == ENOTSUP) return std::set<std::string>{};
+    if (need < 0) return errno_error("list extended attributes", errno);
+    names.resize(static_cast<size_t>(need));
+    const ssize_t got = ::flistxattr(fd, names.data(), names.size());
+    if (got < 0 && errno == ERANGE) continue;
+    if (got < 0) return errno_error("list extended attributes", errno);
+    names.resize(static_cast<size_t>(got));
+    break;
+  }
+  std::set<std::string> out;
+  for (size_t begin = 0; begin < names.size();) {
+    const std::string name(&names[begin]);
+    begin += name.size() + 1;
+    out.insert(name);
+  }
+  out.erase("security.selinux");
+  return out;
+}
+
+Result<std::vector<char>> xattr_value(int fd, const std::string& name) {
+  for (;;) {
+    const ssize_t need = ::fgetxattr(fd, name.c_str(), nullptr, 0);
+    if (need < 0) return errno_error("read extended attribute " + name, errno);
+    std::vector<char> value(static_cast<size_t>(need));
+    const ssize_t got = ::fgetxattr(fd, name.c_str(), value.data(), value.size());
+    if (got < 0 && errno == ERANGE) continue;
+    if (got < 0) return errno_error("read extended attribute " + name, errno);
+    value.resize(static_cast<size_t>(got));
+    return value;
+  }
+}
+
+Status copy_xattrs(int from, int to) {
+  auto wanted = xattr_names(from);
+  if (!wanted) return wanted.error();
+  auto present = xattr_names(to);
+  if (!present) return present.error();
+  for (const std::string& name : *present) {
+    if (wanted->count(name) != 0) continue;
+    if (::fremovexattr(to, name.c_str()) != 0 && errno != ENODATA) {
+      return errno_error("remove extended attribute " + name, errno);
+    }
+  }
+  for (const std::string& name : *wanted) {
+    auto value = xattr_value(from, name);
+    if (!value) return value.error();
+    if (::fsetxattr(to, name.c_str(), value->data(), value->size(), 0) != 0) {
+      return errno_error("set extended attribute " + name, errno);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status move_children(int from, int to, const Deadline& deadline) {
+  // All names first: renaming while listing may show an entry twice or not at all.
+  auto names = list_directory(from);
+  if (!names) return names.error();
+  for (const std::string& name : *names) {
+    TRANSSHIP_TRY(deadline.check("move " + name));
+    if (::renameat2(from, name.c_str(), to, name.c_str(), RENAME_NOREPLACE) == 0) continue;
+    if (errno == EEXIST) {
+      return Error{ErrorCode::kPreconditionFailed, "move " + name + ": it is already there"};
+    }
+    if (errno == EXDEV) {
+      return Error{ErrorCode::kPreconditionFailed,
+                   "move " + name + ": source and volume are on different file systems or mounts"};
+    }
+    return errno_error("move " + name, errno);
+  }
+  return {};
+}
+
+Status copy_root_metadata(int from, int to, timespec modified) {
+  struct stat status {};
+  if (::fstat(from, &status) != 0) return errno_error("stat the volume's root", errno);
+  if (::fchown(to, status.st_uid, status.st_gid) != 0) {
+    return errno_error("set the owner of the volume's root", errno);
+  }
+  TRANSSHIP_TRY(copy_xattrs(from, to));
+  if (::fchmod(to, status.st_mode & 07777U) != 0) {
+    return errno_error("set the mode of the volume's root", errno);
+  }
+  const std::array<timespec, 2> times = {{{0, UTIME_OMIT}, modified}};
+  if (::futimens(to, times.data()) != 0)
+    return errno_error("set the time of the volume's root", errno);
+  return {};
+}
+
+}  // namespace transship::mover

@@ -1,0 +1,73 @@
+#include "transfer/beneath.h"
+
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "transfer/entry.h"
+
+namespace transship::transfer {
+namespace {
+
+int try_open(int directory, const std::string& name, int flags, mode_t mode) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC;
+  how.mode = mode;
+  how.resolve =
+      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  while (true) {
+    const auto fd = static_cast<int>(
+        ::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how));
+    // EAGAIN: something was renamed or mounted meanwhile, and the kernel cannot be sure.
+    if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
+  }
+}
+
+}  // namespace
+
+Result<UniqueFd> open_beneath(int directory, const std::string& name, int flags,
+                              const std::string& path, mode_t mode) {
+  UniqueFd fd(try_open(directory, name, flags, mode));
+  if (fd.valid()) return fd;
+  if (errno == EXDEV) {
+    return Error{ErrorCode::kInvalid,
+                 quoted(path) + " is a mount point or leads out of the volume: a volume must be one "
+                                "file system"};
+  }
+  return path_error("open", path, errno);
+}
+
+Result<UniqueFd> open_for_reading(int directory, const std::string& name, int extra_flags,
+                                  const std::string& path) {
+  const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | extra_flags;
+  UniqueFd fd(try_open(directory, name, flags | O_NOATIME, 0));
+  if (fd.valid()) return fd;
+  return open_beneath(directory, name, flags, path);
+}
+
+Result<struct statx> stat_beneath(int directory, const std::string& name, const std::string& path) {
+  struct statx stat {};
+  const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (name.empty() ? AT_EMPTY_PATH : 0);
+  if (::statx(directory, name.c_str(), flags, STATX_BASIC_STATS, &stat) < 0) {
+    return path_error("stat", path, errno);
+  }
+  return stat;
+}
+
+bool same_file(const struct statx& a, const struct statx& b) {
+  return a.stx_ino == b.stx_ino && a.stx_dev_major == b.stx_dev_major &&
+         a.stx_dev_minor == b.stx_dev_minor;
+}
+
+bool unchanged(const struct statx& before, const struct statx& after) {
+  const auto same_time = [](const statx_timestamp& a, const statx_timestamp& b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+  };
+  return same_file(before, after) && before.stx_size == after.stx_size &&
+         before.stx_mode == after.stx_mode && same_time(before.stx_mtime, after.stx_mtime) &&
+         same_time(before.stx_ctime, after.stx_ctime);
+}
+
+}  // namespace transship::transfer

@@ -1,0 +1,38 @@
+// Extended attributes (xattr(7)) of entries: which are carried, reading and setting them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "transfer/entry.h"
+
+namespace transship::transfer {
+
+// user.*, trusted.* but overlayfs's own, security.capability, POSIX ACLs. Not security.selinux and
+// other labels, which are the node's policy, and not a file system's own names.
+bool is_carried_xattr(std::string_view name);
+
+// Where an entry's attributes are reached: an open descriptor of a file or directory, or its name in
+// an open directory (anything else; symbolic links are not followed).
+class XattrPlace {
+ public:
+  explicit XattrPlace(int fd) : fd_(fd) {}
+  XattrPlace(int directory, const std::string& name)
+      : path_("/proc/self/fd/" + std::to_string(directory) + "/" + name) {}
+
+  // The carried ones, sorted by name. `path` is for messages.
+  [[nodiscard]] Result<std::vector<Xattr>> read(const std::string& path) const;
+  [[nodiscard]] Status set(const Xattr& xattr, const std::string& path) const;
+  [[nodiscard]] Status remove(const std::string& name, const std::string& path) const;
+
+ private:
+  [[nodiscard]] ssize_t list(char* buffer, size_t size) const;
+  [[nodiscard]] ssize_t get(const char* name, char* buffer, size_t size) const;
+
+  int fd_ = -1;
+  std::string path_;
+};
+
+}  // namespace transship::transfer

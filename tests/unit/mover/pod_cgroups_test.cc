@@ -1,0 +1,116 @@
+#include "mover/pod_cgroups.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/unit/mover/fake_node.h"
+#include "tests/unit/mover/fake_pod.h"
+
+namespace transship::mover {
+namespace {
+
+using api::SourceProcesses;
+
+constexpr const char* kRoot = "/sys/fs/cgroup";
+
+std::string uid(int test) {
+  return "0a1b2c3d-0000-4000-8000-" + std::to_string(100000000000 + ::getpid() * 100L + test);
+}
+
+SourceProcesses state_of(const std::string& pod_uid) {
+  auto pod = PodCgroups::find(kRoot, pod_uid);
+  EXPECT_TRUE(pod.ok());
+  auto state = pod->state();
+  EXPECT_TRUE(state.ok());
+  return *state;
+}
+
+TEST(PodCgroupsTest, APodWithoutCgroupIsDead) {
+  FakePod other("pod" + uid(1));
+  SKIP_WITHOUT(other);
+  EXPECT_EQ(state_of(uid(2)), SourceProcesses::kNone);
+}
+
+TEST(PodCgroupsTest, ACgroupTreeThatCannotBeReadSaysNothing) {
+  EXPECT_FALSE(PodCgroups::find("/proc/self/fdinfo", uid(1)).ok());
+  EXPECT_FALSE(PodCgroups::find("/nowhere", uid(1)).ok());
+}
+
+TEST(PodCgroupsTest, AnEmptyCgroupIsDeadAndOneWithAProcessRuns) {
+  FakePod pod("pod" + uid(3));
+  SKIP_WITHOUT(pod);
+  EXPECT_EQ(state_of(uid(3)), SourceProcesses::kNone);
+  pod.add_process();
+  EXPECT_EQ(state_of(uid(3)), SourceProcesses::kRunning);
+}
+
+TEST(PodCgroupsTest, FindsThePodByTheNameThatTheSystemdDriverGives) {
+  std::string name = "kubepods-burstable-pod" + uid(4) + ".slice";
+  std::replace(name.begin() + 22, name.end(), '-', '_');
+  FakePod pod(name);
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  EXPECT_EQ(state_of(uid(4)), SourceProcesses::kRunning);
+}
+
+TEST(PodCgroupsTest, FreezesAndThawsAndBothMayBeRepeated) {
+  FakePod pod("pod" + uid(5));
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(5));
+  ASSERT_OK(cgroups);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(cgroups->freeze(kNoDeadline));
+    EXPECT_EQ(state_of(uid(5)), SourceProcesses::kFrozen);
+  }
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_OK(cgroups->thaw());
+    EXPECT_EQ(state_of(uid(5)), SourceProcesses::kRunning);
+  }
+}
+
+TEST(PodCgroupsTest, FreezingAPodThatIsNotThereIsNotFound) {
+  FakePod other("pod" + uid(6));
+  SKIP_WITHOUT(other);
+  auto cgroups = PodCgroups::find(kRoot, uid(7));
+  ASSERT_OK(cgroups);
+  const Status frozen = cgroups->freeze(kNoDeadline);
+  ASSERT_FALSE(frozen.ok());
+  EXPECT_EQ(frozen.error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(cgroups->thaw().ok());
+}
+
+TEST(PodCgroupsTest, ACancelledFreezeLeavesThePodRunning) {
+  FakePod pod("pod" + uid(8));
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(8));
+  ASSERT_OK(cgroups);
+  std::stop_source stop;
+  stop.request_stop();
+  // It may have been frozen before the first look at the deadline; otherwise it runs again.
+  const Status frozen = cgroups->freeze(Deadline(stop.get_token(), std::chrono::milliseconds(0)));
+  EXPECT_EQ(state_of(uid(8)), frozen.ok() ? SourceProcesses::kFrozen : SourceProcesses::kRunning);
+}
+
+TEST(PodCgroupsTest, KillsAFrozenPodAndNobodyElse) {
+  FakePod pod("pod" + uid(9));
+  SKIP_WITHOUT(pod);
+  IdleProcess& first = pod.add_process();
+  IdleProcess& second = pod.add_process();
+  IdleProcess stranger;
+  auto cgroups = PodCgroups::find(kRoot, uid(9));
+  ASSERT_OK(cgroups);
+  pod.freeze_container();
+  ASSERT_OK(cgroups->freeze(kNoDeadline));
+  ASSERT_OK(cgroups->kill(kNoDeadline));
+  EXPECT_EQ(first.end(), SIGKILL);
+  EXPECT_EQ(second.end(), SIGKILL);
+  EXPECT_TRUE(stranger.alive());
+  EXPECT_EQ(state_of(uid(9)), SourceProcesses::kNone);
+  EXPECT_TRUE(cgroups->kill(kNoDeadline).ok());
+}
+
+}  // namespace
+}  // namespace transship::mover
