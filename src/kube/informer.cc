@@ -151,9 +151,7 @@ Status Informer::stream_list(const std::stop_token& stop) {
   initial_.reset();
   if (!unfinished) return done;
   resource_version_.clear();  // what came was a part only
-  if (!done.ok()) return done;
-  streaming_refused_ = true;  // a proxy or an old server took it for a plain watch
-  return Error{ErrorCode::kUnavailable, "the server ended a streaming list before its end"};
+  return done;
 }
 
 Status Informer::paged_list() {
@@ -189,6 +187,10 @@ Status Informer::watch(const std::stop_token& stop, bool send_initial_events) {
       stop);
   if (event_error_) return *event_error_;
   if (!done.ok()) return done;
+  if (initial_) {
+    streaming_refused_ = true;  // a proxy or an old server took it for a plain watch
+    return Error{ErrorCode::kUnavailable, "the server ended a streaming list before its end"};
+  }
   const auto took = std::chrono::steady_clock::now() - began;
   if (took >= std::chrono::seconds(1)) progressed_ = true;
   if (progressed_) return {};

@@ -91,6 +91,14 @@ size_t Manifest::add(const Entry& entry, uint64_t link_group) {
   return entries_.size() - 1;
 }
 
+size_t Manifest::add_link(size_t first, const std::string& path) {
+  ManifestEntry added = entries_[first];
+  added.record.replace(0, added.path_length, path);
+  added.path_length = static_cast<uint32_t>(path.size());
+  entries_.push_back(std::move(added));
+  return entries_.size() - 1;
+}
+
 void Manifest::sort() {
   std::sort(entries_.begin(), entries_.end(),
             [](const auto& a, const auto& b) { return a.record < b.record; });

@@ -31,6 +31,8 @@ class Manifest {
  public:
   // Adds an entry; returns its index. `link_group` as in ManifestEntry.
   size_t add(const Entry& entry, uint64_t link_group);
+  // Adds one more name of the inode of entry `first`, all else as there.
+  size_t add_link(size_t first, const std::string& path);
   void set_content(size_t index, const Sha256::Digest& content) {
     entries_[index].content = content;
   }
