@@ -1,5 +1,7 @@
 // transship-controller: wires the parts together. Informers say which migration to look at; the work
 // queue sees to it that no migration is with two workers; the reconciler does one step at a time.
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
@@ -208,6 +210,8 @@ int run(int argc, char** argv) {
   log::parse_level(flags.log_level, level);
   log::initialize("controller", level);
 
+  // Threads that mostly wait need no heap each: two arenas keep a small controller small.
+  mallopt(M_ARENA_MAX, 2);
   // Before any thread is there, so that all of them have the signals blocked.
   sigset_t signals;
   sigemptyset(&signals);
