@@ -221,6 +221,7 @@ Status receive_volumes(const TransferConfig& config, const TaskRequest& request,
                        const std::vector<OpenVolume>& volumes, const Deadline& deadline,
                        TaskProgress& progress) {
   std::vector<Counters> counters;
+  counters.reserve(volumes.size());
   for (const OpenVolume& volume : volumes) {
     counters.push_back(follow_receiving(progress, volume.name));
   }

@@ -6,7 +6,7 @@ namespace transship {
 namespace {
 
 TEST(Time, WritesWhatTheApiServerReads) {
-  const WallTime time(std::chrono::microseconds(1795489486123456));
+  const WallTime time(std::chrono::microseconds(1795487086123456));
   EXPECT_EQ(format_seconds(time), "2026-11-24T02:24:46Z");
   EXPECT_EQ(format_micros(time), "2026-11-24T02:24:46.123456Z");
 }

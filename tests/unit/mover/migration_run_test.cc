@@ -40,7 +40,7 @@ class Mover {
   }
   api::TaskState finished(TaskKind kind) {
     for (;;) {
-      const api::TaskState state = board_.states().at(kind);
+      api::TaskState state = board_.states().at(kind);
       if (state.phase != TaskPhase::kRunning) return state;
       std::this_thread::yield();
     }
