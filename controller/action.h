@@ -12,9 +12,9 @@
 
 namespace transship::controller {
 
-
-// Creates the objects in turn. One that exists already is fine if it is this migration's child (label
-// or, for claims and pods in the user's namespace, `accept_existing`); else the action fails.
+// Creates the objects in turn. One that exists already is fine if it is this migration's child
+// (label or, for claims and pods in the user's namespace, `accept_existing`); else the action
+// fails.
 struct Create {
   struct Item {
     Kind kind = Kind::kPod;
@@ -27,7 +27,8 @@ struct Create {
 // Makes the migration's TLS material for the current epoch, unless it is there.
 struct CreateTlsSecret {};
 
-// A JSON merge patch, on the object with this UID only, and only in this state where a resource version is given.
+// A JSON merge patch, on the object with this UID only, and only in this state where a resource
+// version is given.
 struct Patch {
   Kind kind = Kind::kPod;
   std::string namespace_name;
@@ -40,7 +41,8 @@ struct Delete {
     Kind kind = Kind::kPod;
     std::string namespace_name;
     std::string name;
-    std::string uid;  // precondition; empty only for children, whose names are unique to the migration
+    std::string
+        uid;  // precondition; empty only for children, whose names are unique to the migration
     std::optional<int> grace_period_seconds;
     std::string resource_version = {};  // precondition; empty: none
   };

@@ -32,7 +32,8 @@ std::string action_of(const std::string& type) {
 
 }  // namespace
 
-void EventsAndMetrics::tell_conditions(const api::Migration& before, const api::MigrationStatus& after) {
+void EventsAndMetrics::tell_conditions(const api::Migration& before,
+                                       const api::MigrationStatus& after) {
   const std::string who = before.namespace_name + "/" + before.name;
   for (const api::Condition& item : after.conditions) {
     const api::Condition* old = before.status.find(item.type);
@@ -40,51 +41,66 @@ void EventsAndMetrics::tell_conditions(const api::Migration& before, const api::
     if (item.status == "Unknown" && item.reason == "NotReached") continue;
     const bool final_failure = item.type == condition::kSucceeded && item.status == "False";
     // Waiting is logged, not announced: only what has happened is an event.
-    log::info("condition", {{"migration", who}, {"type", item.type}, {"status", item.status}, {"reason", item.reason}, {"message", item.message}});
+    log::info("condition", {{"migration", who},
+                            {"type", item.type},
+                            {"status", item.status},
+                            {"reason", item.reason},
+                            {"message", item.message}});
     if (item.status == "True" || final_failure) {
-      events_.record(reference(before), final_failure ? "Warning" : "Normal", item.reason, action_of(item.type), item.type + ": " + item.message);
+      events_.record(reference(before), final_failure ? "Warning" : "Normal", item.reason,
+                     action_of(item.type), item.type + ": " + item.message);
     }
   }
   if (after.rollback && !before.status.rollback) {
-    events_.record(reference(before), "Warning", after.rollback->reason, "RollingBack", "rolling back: " + after.rollback->message);
+    events_.record(reference(before), "Warning", after.rollback->reason, "RollingBack",
+                   "rolling back: " + after.rollback->message);
     metrics_.rolled_back(after.rollback->reason);
   }
-  if (after.attempts > before.status.attempts && before.status.rollback) metrics_.retried(before.status.rollback->reason);
+  if (after.attempts > before.status.attempts && before.status.rollback)
+    metrics_.retried(before.status.rollback->reason);
 }
 
-void EventsAndMetrics::count(const api::Migration& before, const api::MigrationStatus& after, WallTime now) {
+void EventsAndMetrics::count(const api::Migration& before, const api::MigrationStatus& after,
+                             WallTime now) {
   if (after.phase != before.status.phase) {
     if (!before.status.phase_times.empty()) {
-      metrics_.phase_left(before.status.phase, seconds_since(before.status.phase_times.back().second, now));
+      metrics_.phase_left(before.status.phase,
+                          seconds_since(before.status.phase_times.back().second, now));
     }
     metrics_.phase_entered(after.phase);
   }
   if (after.is_true(condition::kTransferred) && !before.status.is_true(condition::kTransferred)) {
     metrics_.transferred("volume", after.progress.transferred_bytes);
   }
-  if (after.is_true(condition::kRestored) && !before.status.is_true(condition::kRestored) && after.downtime_seconds) {
+  if (after.is_true(condition::kRestored) && !before.status.is_true(condition::kRestored) &&
+      after.downtime_seconds) {
     metrics_.downtime(*after.downtime_seconds);
   }
   if (!is_finished(after)) {
-    metrics_.progress(before.namespace_name, before.name, after.progress.percent / 100.0,
-                      std::max<int64_t>(0, after.progress.total_bytes - after.progress.transferred_bytes),
-                      after.progress.bytes_per_second);
+    metrics_.progress(
+        before.namespace_name, before.name, after.progress.percent / 100.0,
+        std::max<int64_t>(0, after.progress.total_bytes - after.progress.transferred_bytes),
+        after.progress.bytes_per_second);
   } else if (!is_finished(before.status)) {
-    metrics_.finished(after.phase, after.find(condition::kSucceeded)->reason, after.total_seconds.value_or(0));
+    metrics_.finished(after.phase, after.find(condition::kSucceeded)->reason,
+                      after.total_seconds.value_or(0));
     metrics_.forget(before.namespace_name, before.name);
   }
 }
 
 void EventsAndMetrics::count_phases(const std::string& key, const std::string& phase) {
   MutexLock lock(mutex_);
-  if (phase.empty()) phases_.erase(key);
-  else phases_[key] = phase;
+  if (phase.empty())
+    phases_.erase(key);
+  else
+    phases_[key] = phase;
   std::map<std::string, int> counts;
   for (const auto& [name, in] : phases_) ++counts[in];
   metrics_.count_by_phase(counts);
 }
 
-void EventsAndMetrics::changed(const api::Migration& before, const api::MigrationStatus& after, WallTime now) {
+void EventsAndMetrics::changed(const api::Migration& before, const api::MigrationStatus& after,
+                               WallTime now) {
   tell_conditions(before, after);
   count(before, after, now);
   count_phases(before.namespace_name + "/" + before.name, after.phase);

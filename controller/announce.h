@@ -1,4 +1,5 @@
-// EventsAndMetrics: a Kubernetes Event and a metric at each step, from the difference of two statuses.
+// EventsAndMetrics: a Kubernetes Event and a metric at each step, from the difference of two
+// statuses.
 #pragma once
 
 #include <map>
@@ -13,9 +14,11 @@ namespace transship::controller {
 
 class EventsAndMetrics : public Announcer {
  public:
-  EventsAndMetrics(kube::EventRecorder& events, metrics::MigrationMetrics& metrics) : events_(events), metrics_(metrics) {}
+  EventsAndMetrics(kube::EventRecorder& events, metrics::MigrationMetrics& metrics)
+      : events_(events), metrics_(metrics) {}
 
-  void changed(const api::Migration& before, const api::MigrationStatus& after, WallTime now) override;
+  void changed(const api::Migration& before, const api::MigrationStatus& after,
+               WallTime now) override;
   void gone(const std::string& namespace_name, const std::string& name) override;
 
  private:

@@ -9,10 +9,13 @@ namespace {
 
 using api::VolumeStatus;
 
-Patch point_volume(const VolumeStatus& volume, const std::string& volume_name, const std::string& claim_namespace,
-                   const std::string& claim_name, const Object& claim_uid) {
+Patch point_volume(const VolumeStatus& volume, const std::string& volume_name,
+                   const std::string& claim_namespace, const std::string& claim_name,
+                   const Object& claim_uid) {
   (void)volume;
-  return Patch{Kind::kVolume, "", volume_name,
+  return Patch{Kind::kVolume,
+               "",
+               volume_name,
                {{"spec",
                  {{"claimRef",
                    {{"apiVersion", "v1"},
@@ -23,13 +26,15 @@ Patch point_volume(const VolumeStatus& volume, const std::string& volume_name, c
                     {"resourceVersion", Object()}}}}}}};
 }
 
-bool points_at(const Object& volume, const std::string& claim_namespace, const std::string& claim_name) {
+bool points_at(const Object& volume, const std::string& claim_namespace,
+               const std::string& claim_name) {
   return text_at(volume, {"spec", "claimRef", "namespace"}) == claim_namespace &&
          text_at(volume, {"spec", "claimRef", "name"}) == claim_name;
 }
 
 bool is_bound_to(const Object& claim, const std::string& volume_name) {
-  return text_at(claim, {"status", "phase"}) == "Bound" && text_at(claim, {"spec", "volumeName"}) == volume_name;
+  return text_at(claim, {"status", "phase"}) == "Bound" &&
+         text_at(claim, {"spec", "volumeName"}) == volume_name;
 }
 
 // The staged PVs are pointed at the original names before the claims are touched: whoever creates a
@@ -55,23 +60,30 @@ Step replace_claim(Context& context, const VolumeStatus& volume) {
   const std::string& ns = context.migration().namespace_name;
   if (!seen.claim) {
     const Object& saved = context.observed.saved_claims.at(volume.name);
-    return context.act(Create{{{Kind::kClaim,
-                                render::replacement_claim(saved, volume.target_volume, context.migration()), true}}},
-                       kSoon);
+    return context.act(
+        Create{
+            {{Kind::kClaim,
+              render::replacement_claim(saved, volume.target_volume, context.migration()), true}}},
+        kSoon);
   }
   if (uid_of(*seen.claim) == volume.claim_uid) {
     if (is_deleting(*seen.claim)) {
-      return context.wait(type, "ClaimTerminating", "waiting for the old claim " + volume.claim_name + " to go", kSoon);
+      return context.wait(type, "ClaimTerminating",
+                          "waiting for the old claim " + volume.claim_name + " to go", kSoon);
     }
-    return context.act(Delete{{{Kind::kClaim, ns, volume.claim_name, volume.claim_uid, std::nullopt}}});
+    return context.act(
+        Delete{{{Kind::kClaim, ns, volume.claim_name, volume.claim_uid, std::nullopt}}});
   }
   if (is_bound_to(*seen.claim, volume.target_volume)) return std::nullopt;
   const std::string other = text_at(*seen.claim, {"spec", "volumeName"});
   if (!other.empty() && other != volume.target_volume) {
-    return context.wait(type, "ClaimTaken", "claim " + volume.claim_name + " was made by somebody else and bound to " +
-                                                other + ": delete that claim, and the migration goes on", 2000ms);
+    return context.wait(type, "ClaimTaken",
+                        "claim " + volume.claim_name + " was made by somebody else and bound to " +
+                            other + ": delete that claim, and the migration goes on",
+                        2000ms);
   }
-  return context.wait(type, "ClaimBinding", "waiting for claim " + volume.claim_name + " to be bound", kSoon);
+  return context.wait(type, "ClaimBinding",
+                      "waiting for claim " + volume.claim_name + " to be bound", kSoon);
 }
 
 Step replace_claims(Context& context) {
@@ -82,23 +94,29 @@ Step replace_claims(Context& context) {
   return std::nullopt;
 }
 
-// A generic ephemeral volume's claim belongs to the new pod: its controller makes it, and finds our PV.
+// A generic ephemeral volume's claim belongs to the new pod: its controller makes it, and finds our
+// PV.
 Step bind_ephemeral_claims(Context& context, const Destination& destination) {
   const std::string& ns = context.migration().namespace_name;
   for (const VolumeStatus& volume : context.status.volumes) {
     if (!volume.swaps_claim() || !volume.ephemeral) continue;
     const ObservedVolume& seen = context.observed.volumes.at(volume.name);
-    const std::string& wanted = destination.swap_claims ? volume.target_volume : volume.source_volume;
+    const std::string& wanted =
+        destination.swap_claims ? volume.target_volume : volume.source_volume;
     const auto& pv = destination.swap_claims ? seen.target_volume : seen.source_volume;
     const std::string claim = restored_pod(context.status).pod_name + "-" + volume.name;
     const char* type = current_condition(context.status);
-    if (!pv) return context.wait(type, "VolumeMissing", "PersistentVolume " + wanted + " is not there", 1000ms);
+    if (!pv)
+      return context.wait(type, "VolumeMissing", "PersistentVolume " + wanted + " is not there",
+                          1000ms);
     if (!seen.claim || uid_of(*seen.claim) == volume.claim_uid) {
-      return context.wait(type, "ClaimPending", "waiting for claim " + claim + " of the new pod", kSoon);
+      return context.wait(type, "ClaimPending", "waiting for claim " + claim + " of the new pod",
+                          kSoon);
     }
     if (is_bound_to(*seen.claim, wanted)) continue;
     // With the claim's UID, which makes the binder look at once.
-    if (!points_at(*pv, ns, claim) || text_at(*pv, {"spec", "claimRef", "uid"}) != uid_of(*seen.claim)) {
+    if (!points_at(*pv, ns, claim) ||
+        text_at(*pv, {"spec", "claimRef", "uid"}) != uid_of(*seen.claim)) {
       return context.act(point_volume(volume, wanted, ns, claim, uid_of(*seen.claim)), kSoon);
     }
     return context.wait(type, "ClaimBinding", "waiting for claim " + claim + " to be bound", kSoon);
@@ -107,8 +125,9 @@ Step bind_ephemeral_claims(Context& context, const Destination& destination) {
 }
 
 bool has_ephemeral_claims(const Context& context) {
-  return std::any_of(context.status.volumes.begin(), context.status.volumes.end(),
-                     [](const VolumeStatus& volume) { return volume.swaps_claim() && volume.ephemeral; });
+  return std::any_of(
+      context.status.volumes.begin(), context.status.volumes.end(),
+      [](const VolumeStatus& volume) { return volume.swaps_claim() && volume.ephemeral; });
 }
 
 // The bare pod, made by us; or the replacement that the owner made and the policy held.
@@ -118,8 +137,10 @@ Step find_pod(Context& context, const Destination& destination) {
   const char* type = current_condition(context.status);
   if (context.owned()) {
     if (observed.replacements.empty()) {
-      return context.wait(type, "AwaitingReplacement", "waiting for " + context.status.owner.kind + "/" +
-                                                           context.status.owner.name + " to make the replacement", kSoon);
+      return context.wait(type, "AwaitingReplacement",
+                          "waiting for " + context.status.owner.kind + "/" +
+                              context.status.owner.name + " to make the replacement",
+                          kSoon);
     }
     const Object& pod = observed.replacements.front();
     set_restored_pod(context.status, name_of(pod), uid_of(pod));
@@ -127,22 +148,26 @@ Step find_pod(Context& context, const Destination& destination) {
   }
   if (observed.other_pod) {
     if (annotation(*observed.other_pod, kLock) != context.migration().uid) {
-      return context.wait(type, "NameConflict", "somebody else made a pod of the same name: delete it, and the "
-                                                "migration goes on", 2000ms);
+      return context.wait(type, "NameConflict",
+                          "somebody else made a pod of the same name: delete it, and the "
+                          "migration goes on",
+                          2000ms);
     }
     set_restored_pod(context.status, name_of(*observed.other_pod), uid_of(*observed.other_pod));
     return context.again();
   }
-  return context.act(Create{{{Kind::kPod,
-                              render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
-                                                      destination.node, context.places_empty_dirs(),
-                                                      has_ephemeral_claims(context)),
-                              true}}});
+  return context.act(
+      Create{{{Kind::kPod,
+               render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
+                                       destination.node, context.places_empty_dirs(),
+                                       has_ephemeral_claims(context)),
+               true}}});
 }
 
 Step place(Context& context, const Destination& destination) {
   if (!context.places_empty_dirs()) return std::nullopt;
-  const Needs needs = destination.placed_by == api::MoverRole::kSender ? Needs{.sender = true} : Needs{.receiver = true};
+  const Needs needs = destination.placed_by == api::MoverRole::kSender ? Needs{.sender = true}
+                                                                       : Needs{.receiver = true};
   if (Step step = movers(context, needs)) return step;
   api::TaskRequest request = task_request(context, destination.placed_by);
   std::erase_if(request.volumes, [](const api::MoverVolume& volume) { return !volume.empty_dir; });
@@ -159,10 +184,13 @@ Step place(Context& context, const Destination& destination) {
 // The pod that was brought up is gone or going before it was Ready.
 Step pod_went(Context& context) {
   const char* type = current_condition(context.status);
-  if (context.places_empty_dirs() && context.status.notes["placing"] == restored_pod(context.status).pod_uid) {
+  if (context.places_empty_dirs() &&
+      context.status.notes["placing"] == restored_pod(context.status).pod_uid) {
     return context.wait(type, "PodDeletedAfterPlacement",
-                        "pod " + restored_pod(context.status).pod_name + " was deleted by somebody else after it got its "
-                        "emptyDirs; they may be gone with it. Its claims are safe", 2000ms);
+                        "pod " + restored_pod(context.status).pod_name +
+                            " was deleted by somebody else after it got its "
+                            "emptyDirs; they may be gone with it. Its claims are safe",
+                        2000ms);
   }
   set_restored_pod(context.status, "", "");
   return context.again(kSoon);
@@ -179,7 +207,8 @@ Step bring_up(Context& context, const Destination& destination) {
     if (Step step = replace_claims(context)) return step;
   }
   if (Step step = find_pod(context, destination)) return step;
-  if (!context.observed.restored_pod || is_deleting(*context.observed.restored_pod)) return pod_went(context);
+  if (!context.observed.restored_pod || is_deleting(*context.observed.restored_pod))
+    return pod_went(context);
   const Object& pod = *context.observed.restored_pod;
   if (Step step = bind_ephemeral_claims(context, destination)) return step;
   if (has_scheduling_gate(pod, kSchedulingGate)) {
@@ -189,13 +218,15 @@ Step bring_up(Context& context, const Destination& destination) {
   const std::string node = text_at(pod, {"spec", "nodeName"});
   if (!node.empty() && node != destination.node) {
     return context.wait(current_condition(context.status), "WrongNode",
-                        "pod " + name_of(pod) + " was bound to node " + node + " by somebody else", 2000ms);
+                        "pod " + name_of(pod) + " was bound to node " + node + " by somebody else",
+                        2000ms);
   }
   if (Step step = place(context, destination)) return step;
   if (pod_is_ready(pod)) return std::nullopt;
   const std::string why = waiting_message(pod) + unschedulable_message(pod);
-  return context.wait(current_condition(context.status), "PodNotReady",
-                      "waiting for pod " + name_of(pod) + " to be Ready" + (why.empty() ? "" : ": " + why), kSoon);
+  return context.wait(
+      current_condition(context.status), "PodNotReady",
+      "waiting for pod " + name_of(pod) + " to be Ready" + (why.empty() ? "" : ": " + why), kSoon);
 }
 
 Step restore(Context& context) {
@@ -208,19 +239,24 @@ Step restore(Context& context) {
       Object finalizers = list_at(*context.observed.source_pod, {"metadata", "finalizers"});
       finalizers.push_back(kFence);
       const Object& pod = *context.observed.source_pod;
-      return context.act(Patch{Kind::kPod, context.migration().namespace_name, name_of(pod),
-                               {{"metadata",
-                                 {{"uid", uid_of(pod)},
-                                  {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
-                                  {"finalizers", finalizers}}}}});
+      return context.act(
+          Patch{Kind::kPod,
+                context.migration().namespace_name,
+                name_of(pod),
+                {{"metadata",
+                  {{"uid", uid_of(pod)},
+                   {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
+                   {"finalizers", finalizers}}}}});
     }
     if (Step step = source_is_dead(context)) return step;
   }
-  if (Step step = bring_up(context, {context.status.target.node, api::MoverRole::kReceiver, true})) return step;
+  if (Step step = bring_up(context, {context.status.target.node, api::MoverRole::kReceiver, true}))
+    return step;
   context.status.restored_time = format_micros(context.now);
   context.status.downtime_seconds = seconds_since(context.status.stop_requested_time, context.now);
-  context.done(api::condition::kRestored, "PodReady", "pod " + restored_pod(context.status).pod_name +
-                                                          " is Ready on node " + context.status.target.node);
+  context.done(api::condition::kRestored, "PodReady",
+               "pod " + restored_pod(context.status).pod_name + " is Ready on node " +
+                   context.status.target.node);
   return context.again();
 }
 

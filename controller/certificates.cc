@@ -63,10 +63,12 @@ Result<Certificate> blank(const std::string& name, EVP_PKEY* key, std::chrono::s
   if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1 ||
       !set_random_serial(certificate.get()) ||
       X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kClockSkewSeconds) == nullptr ||
-      X509_gmtime_adj(X509_getm_notAfter(certificate.get()), static_cast<long>(valid.count())) == nullptr ||
+      X509_gmtime_adj(X509_getm_notAfter(certificate.get()), static_cast<long>(valid.count())) ==
+          nullptr ||
       X509_set_pubkey(certificate.get(), key) != 1 ||
       X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN", MBSTRING_UTF8,
-                                 reinterpret_cast<const unsigned char*>(common.c_str()), -1, -1, 0) != 1) {
+                                 reinterpret_cast<const unsigned char*>(common.c_str()), -1, -1,
+                                 0) != 1) {
     return openssl_error("make the certificate of " + name);
   }
   return certificate;
@@ -74,7 +76,8 @@ Result<Certificate> blank(const std::string& name, EVP_PKEY* key, std::chrono::s
 
 Result<std::string> to_pem(X509* certificate) {
   Bio bio(BIO_new(BIO_s_mem()));
-  if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1) return openssl_error("write a certificate");
+  if (!bio || PEM_write_bio_X509(bio.get(), certificate) != 1)
+    return openssl_error("write a certificate");
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &data);
   return std::string(data, static_cast<size_t>(size));
@@ -82,7 +85,8 @@ Result<std::string> to_pem(X509* certificate) {
 
 Result<std::string> to_pem(EVP_PKEY* key) {
   Bio bio(BIO_new(BIO_s_secmem()));
-  if (!bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+  if (!bio ||
+      PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     return openssl_error("write a key");
   }
   char* data = nullptr;
@@ -102,7 +106,8 @@ Result<Authority> make_authority(const std::string& migration_uid, std::chrono::
   if (!made) return made.error();
   Certificate certificate = std::move(made).value();
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
-  if (!add_extension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
+  if (!add_extension(certificate.get(), certificate.get(), NID_basic_constraints,
+                     "critical,CA:TRUE,pathlen:0") ||
       !add_extension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign") ||
       !add_extension(certificate.get(), certificate.get(), NID_subject_key_identifier, "hash") ||
       X509_sign(certificate.get(), key->get(), EVP_sha256()) == 0) {
@@ -111,7 +116,8 @@ Result<Authority> make_authority(const std::string& migration_uid, std::chrono::
   return Authority{std::move(key).value(), std::move(certificate)};
 }
 
-Result<KeyPair> make_leaf(const Authority& authority, const std::string& name, std::chrono::seconds valid) {
+Result<KeyPair> make_leaf(const Authority& authority, const std::string& name,
+                          std::chrono::seconds valid) {
   auto key = make_key();
   if (!key) return key.error();
   auto made = blank(name, key->get(), valid);

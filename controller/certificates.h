@@ -1,6 +1,6 @@
-// The TLS material of one migration: a CA of its own, made for it and forgotten with it, and one leaf
-// for each mover and for the controller. Nobody else's certificate is ever accepted, so a mover can
-// only be spoken to by the controller of its migration and by its peer of the same epoch.
+// The TLS material of one migration: a CA of its own, made for it and forgotten with it, and one
+// leaf for each mover and for the controller. Nobody else's certificate is ever accepted, so a
+// mover can only be spoken to by the controller of its migration and by its peer of the same epoch.
 #pragma once
 
 #include <chrono>

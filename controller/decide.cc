@@ -11,9 +11,10 @@ namespace transship::controller {
 namespace condition = api::condition;
 
 bool Context::places_empty_dirs() const {
-  return std::any_of(status.volumes.begin(), status.volumes.end(), [](const api::VolumeStatus& volume) {
-    return volume.kind == "EmptyDir" && volume.plan == api::VolumePlan::kCopy;
-  });
+  return std::any_of(status.volumes.begin(), status.volumes.end(),
+                     [](const api::VolumeStatus& volume) {
+                       return volume.kind == "EmptyDir" && volume.plan == api::VolumePlan::kCopy;
+                     });
 }
 
 Decision Context::wait(std::string_view type, std::string_view reason, std::string_view message,
@@ -33,9 +34,10 @@ Decision Context::fail(std::string_view reason, std::string_view message) {
 }
 
 const char* current_condition(const api::MigrationStatus& status) {
-  constexpr std::array kOrder = {condition::kValidated,   condition::kPrepared, condition::kSourceStopped,
-                                 condition::kTransferred, condition::kVerified, condition::kCommitted,
-                                 condition::kRestored,    condition::kSucceeded};
+  constexpr std::array kOrder = {condition::kValidated,     condition::kPrepared,
+                                 condition::kSourceStopped, condition::kTransferred,
+                                 condition::kVerified,      condition::kCommitted,
+                                 condition::kRestored,      condition::kSucceeded};
   for (const char* type : kOrder) {
     if (!status.is_true(type)) return type;
   }
@@ -49,7 +51,8 @@ void interrupt(Context& context) {
   api::MigrationStatus& status = context.status;
   if (status.attempts == 0 || status.rollback || is_committed(status)) return;
   if (context.migration().deleting) {
-    begin_rollback(status, "Deleted", "the ContainerMigration was deleted before its commit", context.now);
+    begin_rollback(status, "Deleted", "the ContainerMigration was deleted before its commit",
+                   context.now);
   } else if (context.spec().cancel) {
     begin_rollback(status, "Cancelled", "cancelled by spec.cancel", context.now);
   } else if (context.spec().active_deadline_seconds &&
@@ -69,8 +72,11 @@ Decision begin(Context& context) {
   if (std::find(finalizers.begin(), finalizers.end(), kFinalizer) == finalizers.end()) {
     Object list = finalizers;
     list.push_back(kFinalizer);
-    return context.act(Patch{Kind::kMigration, migration.namespace_name, migration.name,
-                             {{"metadata", {{"finalizers", list}, {"resourceVersion", migration.resource_version}}}}});
+    return context.act(Patch{
+        Kind::kMigration,
+        migration.namespace_name,
+        migration.name,
+        {{"metadata", {{"finalizers", list}, {"resourceVersion", migration.resource_version}}}}});
   }
   begin_attempt(context.status, migration.generation, context.now);
   return context.again();
@@ -81,21 +87,22 @@ Decision step(Context& context) {
   if (context.status.attempts == 0) {
     const bool unwanted = context.migration().deleting || context.spec().cancel;
     if (!unwanted) return begin(context);
-    set_condition(context.status, context.migration().generation, condition::kSucceeded, "False", "Cancelled",
-                  "cancelled before it began", context.now);
+    set_condition(context.status, context.migration().generation, condition::kSucceeded, "False",
+                  "Cancelled", "cancelled before it began", context.now);
     context.status.completion_time = format_micros(context.now);
     return context.again();
   }
   interrupt(context);
   if (context.status.rollback) return roll_back(context);
   using StepFunction = Step (*)(Context&);
-  constexpr std::array<std::pair<const char*, StepFunction>, 7> kSteps = {{{condition::kValidated, validate},
-                                                                           {condition::kPrepared, prepare},
-                                                                           {condition::kSourceStopped, stop_source},
-                                                                           {condition::kTransferred, transfer},
-                                                                           {condition::kVerified, verify},
-                                                                           {condition::kCommitted, commit},
-                                                                           {condition::kRestored, restore}}};
+  constexpr std::array<std::pair<const char*, StepFunction>, 7> kSteps = {
+      {{condition::kValidated, validate},
+       {condition::kPrepared, prepare},
+       {condition::kSourceStopped, stop_source},
+       {condition::kTransferred, transfer},
+       {condition::kVerified, verify},
+       {condition::kCommitted, commit},
+       {condition::kRestored, restore}}};
   for (const auto& [type, function] : kSteps) {
     if (context.status.is_true(type)) continue;
     if (Step decision = function(context)) return *std::move(decision);
@@ -113,8 +120,9 @@ Decision decide(const Observed& observed, const Settings& settings, WallTime now
   return decision;
 }
 
-std::optional<api::MigrationStatus> decide_failure(const Observed& observed, const Decision& decision,
-                                                   const Error& error, WallTime now) {
+std::optional<api::MigrationStatus> decide_failure(const Observed& observed,
+                                                   const Decision& decision, const Error& error,
+                                                   WallTime now) {
   const bool permanent = error.code == ErrorCode::kInvalid || error.code == ErrorCode::kForbidden ||
                          error.code == ErrorCode::kAlreadyExists;
   if (!permanent || is_finished(decision.status)) return std::nullopt;
@@ -122,7 +130,8 @@ std::optional<api::MigrationStatus> decide_failure(const Observed& observed, con
   const std::string reason = error.code == ErrorCode::kAlreadyExists ? "NameConflict"
                              : error.code == ErrorCode::kForbidden   ? "Forbidden"
                                                                      : "Refused";
-  await(status, observed.migration.generation, current_condition(status), reason, error.message, now);
+  await(status, observed.migration.generation, current_condition(status), reason, error.message,
+        now);
   begin_rollback(status, reason, error.message, now);
   derive_phase(status, observed.migration.spec, now);
   return status;

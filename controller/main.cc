@@ -1,5 +1,6 @@
-// transship-controller: wires the parts together. Informers say which migration to look at; the work
-// queue sees to it that no migration is with two workers; the reconciler does one step at a time.
+// transship-controller: wires the parts together. Informers say which migration to look at; the
+// work queue sees to it that no migration is with two workers; the reconciler does one step at a
+// time.
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
@@ -40,17 +41,27 @@ int parse(int argc, char** argv, Flags& flags) {
   CLI::App app{"The controller of Transship: moves running pods with their volumes between nodes."};
   app.set_version_flag("--version", TRANSSHIP_VERSION);
   Settings& settings = flags.settings;
-  app.add_option("--namespace", settings.operator_namespace, "Where Jobs, Secrets and staging claims live")->envname("POD_NAMESPACE");
-  app.add_option("--identity", flags.identity, "This replica's name in the leader election")->envname("POD_NAME");
-  app.add_option("--mover-image", settings.mover_image, "Image of the movers, the gate and the reservation pod")->required();
-  app.add_option("--mover-image-pull-policy", settings.mover_image_pull_policy)->check(CLI::IsMember({"Always", "IfNotPresent", "Never"}));
-  app.add_option("--mover-service-account", settings.mover_service_account, "ServiceAccount without rights, for the movers");
+  app.add_option("--namespace", settings.operator_namespace,
+                 "Where Jobs, Secrets and staging claims live")
+      ->envname("POD_NAMESPACE");
+  app.add_option("--identity", flags.identity, "This replica's name in the leader election")
+      ->envname("POD_NAME");
+  app.add_option("--mover-image", settings.mover_image,
+                 "Image of the movers, the gate and the reservation pod")
+      ->required();
+  app.add_option("--mover-image-pull-policy", settings.mover_image_pull_policy)
+      ->check(CLI::IsMember({"Always", "IfNotPresent", "Never"}));
+  app.add_option("--mover-service-account", settings.mover_service_account,
+                 "ServiceAccount without rights, for the movers");
   app.add_option("--kubelet-root", settings.kubelet_root, "The kubelet's --root-dir on every node");
   app.add_option("--listen", flags.listen, "Address of /metrics, /healthz and /readyz");
-  app.add_option("--kubeconfig", flags.kubeconfig, "Outside a cluster: whom to talk to and as whom");
-  app.add_option("--workers", flags.workers, "How many migrations are worked on at the same time")->check(CLI::Range(1, 64));
+  app.add_option("--kubeconfig", flags.kubeconfig,
+                 "Outside a cluster: whom to talk to and as whom");
+  app.add_option("--workers", flags.workers, "How many migrations are worked on at the same time")
+      ->check(CLI::Range(1, 64));
   app.add_option("--leader-elect", flags.leader_elect, "Wait for the Lease before doing anything");
-  app.add_option("--log-level", flags.log_level)->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.add_option("--log-level", flags.log_level)
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {
@@ -106,18 +117,21 @@ class Program {
         migration_metrics_(registry_),
         announcer_(events_, migration_metrics_),
         reconciler_(cluster_, movers_, announcer_, flags_.settings,
-                    {[] { return std::chrono::system_clock::now(); }, [] { return std::chrono::steady_clock::now(); }}),
+                    {[] { return std::chrono::system_clock::now(); },
+                     [] { return std::chrono::steady_clock::now(); }}),
         queue_(queue_options(observers_)),
         migrations_(client_, kube::kContainerMigrations, informer_options("", "")),
-        pods_(client_, kube::kPods, informer_options(flags.settings.operator_namespace, kMigrationUid)) {}
+        pods_(client_, kube::kPods,
+              informer_options(flags.settings.operator_namespace, kMigrationUid)) {}
 
   int run(const std::stop_token& stop) {
-    auto server = metrics::HttpServer::start({.listen = flags_.listen,
-                                              .metrics = [this] { return registry_.text(); },
-                                              .ready = [this]() -> Status {
-                                                if (migrations_.has_synced() || !leading_) return {};
-                                                return Error{ErrorCode::kUnavailable, "the cache is not filled yet"};
-                                              }});
+    auto server = metrics::HttpServer::start(
+        {.listen = flags_.listen,
+         .metrics = [this] { return registry_.text(); },
+         .ready = [this]() -> Status {
+           if (migrations_.has_synced() || !leading_) return {};
+           return Error{ErrorCode::kUnavailable, "the cache is not filled yet"};
+         }});
     if (!server.ok()) {
       log::error("cannot serve metrics", {{"error", server.error().message}});
       return 1;
@@ -150,21 +164,29 @@ class Program {
     kube::LeaderElection election(client_, options);
     const auto end = election.run(stop, {.on_started_leading = [this] { lead(); },
                                          .on_stopped_leading = [this] { stop_leading(); },
-                                         .on_new_leader = [](const std::string& who) { log::info("leader", {{"identity", who}}); }});
-    // Who lost the Lease may have missed anything: a new process begins from what the API server says.
+                                         .on_new_leader =
+                                             [](const std::string& who) {
+                                               log::info("leader", {{"identity", who}});
+                                             }});
+    // Who lost the Lease may have missed anything: a new process begins from what the API server
+    // says.
     return end == kube::LeaderElection::End::kLost ? 1 : 0;
   }
 
   void lead() {
     leading_ = true;
     observers_.leading(true);
-    migrations_.on_change([this](const auto& old, const auto& current) { queue_.add(key_of(current ? *current : *old)); });
+    migrations_.on_change([this](const auto& old, const auto& current) {
+      queue_.add(key_of(current ? *current : *old));
+    });
     pods_.on_change([this](const auto& old, const auto& current) {
       const Object& pod = current ? *current : *old;
       queue_.add(annotation(pod, kMigrationNamespace) + "/" + annotation(pod, kMigrationName));
     });
     workers_ = std::make_unique<reconcile::WorkerPool>(
-        queue_, flags_.workers, [this](const std::string& key, const std::stop_token&) { return reconcile_key(key); }, &observers_);
+        queue_, flags_.workers,
+        [this](const std::string& key, const std::stop_token&) { return reconcile_key(key); },
+        &observers_);
     migrations_.start();
     pods_.start();
     workers_->start();

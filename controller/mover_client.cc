@@ -13,7 +13,8 @@ Error refusal(const kube::Response& response) {
   if (response.status == 400 || response.status == 404) code = ErrorCode::kInvalid;
   if (response.status == 403) code = ErrorCode::kForbidden;
   if (response.status == 409) code = ErrorCode::kConflict;
-  return {code, "the mover answered " + std::to_string(response.status) + ": " + response.body.substr(0, 1024)};
+  return {code, "the mover answered " + std::to_string(response.status) + ": " +
+                    response.body.substr(0, 1024)};
 }
 
 }  // namespace
@@ -25,8 +26,10 @@ Result<std::shared_ptr<kube::Transport>> MoverClient::transport(const MoverAddre
   if (const auto found = transports_.find(key); found != transports_.end()) return found->second;
   kube::Endpoint endpoint;
   const bool v6 = address.host.find(':') != std::string::npos;
-  endpoint.base_url = "https://" + (v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(api::kControlPort);
-  endpoint.credentials = kube::fixed_credentials({address.ca, address.certificate, address.key, ""});
+  endpoint.base_url = "https://" + (v6 ? "[" + address.host + "]" : address.host) + ":" +
+                      std::to_string(api::kControlPort);
+  endpoint.credentials =
+      kube::fixed_credentials({address.ca, address.certificate, address.key, ""});
   endpoint.tls_server_name = name;
   endpoint.tls13_only = true;
   auto made = kube::CpprestTransport::make(std::move(endpoint));
@@ -35,7 +38,8 @@ Result<std::shared_ptr<kube::Transport>> MoverClient::transport(const MoverAddre
   return std::shared_ptr<kube::Transport>(*made);
 }
 
-Result<kube::Response> MoverClient::send(const MoverAddress& address, const kube::Request& request) {
+Result<kube::Response> MoverClient::send(const MoverAddress& address,
+                                         const kube::Request& request) {
   auto to = transport(address);
   if (!to.ok()) return to.error();
   auto response = (*to)->request(request);
@@ -53,7 +57,8 @@ Result<api::MoverState> MoverClient::state(const MoverAddress& address) {
   return api::parse_mover_state(response->body);
 }
 
-Result<api::TaskState> MoverClient::run(const MoverAddress& address, api::TaskKind kind, const api::TaskRequest& request) {
+Result<api::TaskState> MoverClient::run(const MoverAddress& address, api::TaskKind kind,
+                                        const api::TaskRequest& request) {
   kube::Request put;
   put.method = "PUT";
   put.target = "/v1/tasks/" + std::string(to_string(kind));
@@ -67,7 +72,8 @@ Result<api::TaskState> MoverClient::run(const MoverAddress& address, api::TaskKi
 
 void MoverClient::forget(const std::string& migration_uid) {
   MutexLock lock(mutex_);
-  std::erase_if(transports_, [&](const auto& item) { return item.first.rfind(migration_uid, 0) == 0; });
+  std::erase_if(transports_,
+                [&](const auto& item) { return item.first.rfind(migration_uid, 0) == 0; });
 }
 
 }  // namespace transship::controller

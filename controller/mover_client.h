@@ -1,5 +1,5 @@
-// MoverClient: the Movers seam over HTTPS. Each mover is dialled at its pod's IP and recognised by the
-// name in its certificate, which only its migration's CA signs; TLS 1.3 alone.
+// MoverClient: the Movers seam over HTTPS. Each mover is dialled at its pod's IP and recognised by
+// the name in its certificate, which only its migration's CA signs; TLS 1.3 alone.
 #pragma once
 
 #include <map>
@@ -15,7 +15,8 @@ namespace transship::controller {
 class MoverClient : public Movers {
  public:
   Result<api::MoverState> state(const MoverAddress& address) override;
-  Result<api::TaskState> run(const MoverAddress& address, api::TaskKind kind, const api::TaskRequest& request) override;
+  Result<api::TaskState> run(const MoverAddress& address, api::TaskKind kind,
+                             const api::TaskRequest& request) override;
   void forget(const std::string& migration_uid) override;
 
  private:
@@ -23,7 +24,8 @@ class MoverClient : public Movers {
   Result<kube::Response> send(const MoverAddress& address, const kube::Request& request);
 
   Mutex mutex_;
-  std::map<std::string, std::shared_ptr<kube::Transport>> transports_ GUARDED_BY(mutex_);  // by mover name and IP
+  std::map<std::string, std::shared_ptr<kube::Transport>> transports_
+      GUARDED_BY(mutex_);  // by mover name and IP
 };
 
 }  // namespace transship::controller

@@ -17,33 +17,40 @@ const std::optional<Object>& node_of(const Observed& observed, MoverRole role) {
 
 std::string loss_of(const ObservedMover& mover) {
   if (!mover.lost.empty()) return mover.lost;
-  if (mover.silent_seconds > kSilentSeconds) return "it has not answered for " + std::to_string(static_cast<int>(mover.silent_seconds)) + " s";
+  if (mover.silent_seconds > kSilentSeconds)
+    return "it has not answered for " + std::to_string(static_cast<int>(mover.silent_seconds)) +
+           " s";
   return "";
 }
 
-// Only ever forward or back, never given up: a mover of a new epoch goes on with what is on the disk.
+// Only ever forward or back, never given up: a mover of a new epoch goes on with what is on the
+// disk.
 Decision renew(Context& context, MoverRole role, const std::string& why) {
   Delete remove;
   for (const MoverRole each : {MoverRole::kSender, MoverRole::kReceiver}) {
     if (context.observed.mover(each).job) {
       remove.items.push_back({Kind::kJob, context.settings.operator_namespace,
-                              mover_job_name(context.migration(), each, context.status.epoch), "", std::nullopt});
+                              mover_job_name(context.migration(), each, context.status.epoch), "",
+                              std::nullopt});
     }
   }
   ++context.status.epoch;
   await(context.status, context.migration().generation, current_condition(context.status),
-        role == MoverRole::kSender ? "SenderLost" : "ReceiverLost", "made anew: " + why, context.now);
+        role == MoverRole::kSender ? "SenderLost" : "ReceiverLost", "made anew: " + why,
+        context.now);
   return context.act(std::move(remove));
 }
 
 Step mover(Context& context, MoverRole role) {
   const ObservedMover& mover = context.observed.mover(role);
-  const std::string node = role == MoverRole::kSender ? context.status.source.node : context.status.target.node;
+  const std::string node =
+      role == MoverRole::kSender ? context.status.source.node : context.status.target.node;
   const std::string who = "the " + std::string(to_string(role)) + " on node " + node;
   const bool must_go_on = context.status.rollback || is_committed(context.status);
   if (const std::string loss = loss_of(mover); !loss.empty()) {
     if (must_go_on) return renew(context, role, loss);
-    return context.fail(role == MoverRole::kSender ? "SenderLost" : "ReceiverLost", who + " is lost: " + loss);
+    return context.fail(role == MoverRole::kSender ? "SenderLost" : "ReceiverLost",
+                        who + " is lost: " + loss);
   }
   if (!mover.job) {
     const auto& seen = node_of(context.observed, role);
@@ -51,7 +58,8 @@ Step mover(Context& context, MoverRole role) {
       return context.wait(current_condition(context.status), "NodeNotReady",
                           "node " + node + " is not Ready; going on when it is", 1000ms);
     }
-    return context.act(Create{{{Kind::kJob, render::mover_job(context.migration(), context.settings, role, node)}}});
+    return context.act(Create{
+        {{Kind::kJob, render::mover_job(context.migration(), context.settings, role, node)}}});
   }
   if (mover.state) return std::nullopt;
   std::string hint = mover.pod ? waiting_message(*mover.pod) : "";
@@ -83,7 +91,8 @@ api::TaskRequest task_request(const Context& context, MoverRole role) {
     item.name = volume.name;
     item.empty_dir = volume.kind == "EmptyDir";
     item.memory = volume.medium == "Memory";
-    if (!item.empty_dir) item.node_path = role == MoverRole::kSender ? volume.source_path : volume.target_path;
+    if (!item.empty_dir)
+      item.node_path = role == MoverRole::kSender ? volume.source_path : volume.target_path;
     request.volumes.push_back(std::move(item));
   }
   return request;
@@ -103,14 +112,15 @@ Step task(Context& context, MoverRole role, api::TaskKind kind, const api::TaskR
   if (state->phase == api::TaskPhase::kSucceeded) return std::nullopt;
   const std::string what = std::string(to_string(role)) + ": " + std::string(to_string(kind));
   if (state->phase == api::TaskPhase::kRunning) {
-    return context.wait(current_condition(context.status), "InProgress", what + " is running", poll);
+    return context.wait(current_condition(context.status), "InProgress", what + " is running",
+                        poll);
   }
   if (!context.status.rollback && !is_committed(context.status)) {
     const std::string reason = state->error_code == ErrorCode::kNoSpace ? "NoSpace" : "TaskFailed";
     return context.fail(reason, what + ": " + state->message);
   }
-  await(context.status, context.migration().generation, current_condition(context.status), "TaskFailed",
-        what + " is tried again: " + state->message, context.now);
+  await(context.status, context.migration().generation, current_condition(context.status),
+        "TaskFailed", what + " is tried again: " + state->message, context.now);
   return context.act(RunTask{role, kind, request}, 2000ms);
 }
 

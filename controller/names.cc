@@ -32,8 +32,9 @@ std::string reservation_name(const api::Migration& migration) {
 std::string staging_claim_name(const api::Migration& migration, const std::string& volume) {
   // Volume names are up to 63 characters long: their place in the list keeps the name short.
   const auto& volumes = migration.status.volumes;
-  const auto found = std::find_if(volumes.begin(), volumes.end(),
-                                  [&](const api::VolumeStatus& item) { return item.name == volume; });
+  const auto found =
+      std::find_if(volumes.begin(), volumes.end(),
+                   [&](const api::VolumeStatus& item) { return item.name == volume; });
   return prefix(migration) + "-" + std::to_string(migration.status.attempts) + "-" +
          std::to_string(found - volumes.begin());
 }

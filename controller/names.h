@@ -1,5 +1,6 @@
-// Names, labels and annotations of everything that a migration makes or marks. Deterministic, so that
-// a controller that starts anew finds its children, and creating one twice is creating it once.
+// Names, labels and annotations of everything that a migration makes or marks. Deterministic, so
+// that a controller that starts anew finds its children, and creating one twice is creating it
+// once.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -10,16 +11,19 @@
 
 namespace transship::controller {
 
-inline constexpr const char* kFinalizer = "transship.dev/cleanup";      // on the ContainerMigration
-inline constexpr const char* kFence = "transship.dev/fence";            // finalizer on the source pod
-inline constexpr const char* kLock = "transship.dev/migration";         // annotation on the source pod: the UID
+inline constexpr const char* kFinalizer = "transship.dev/cleanup";  // on the ContainerMigration
+inline constexpr const char* kFence = "transship.dev/fence";        // finalizer on the source pod
+inline constexpr const char* kLock =
+    "transship.dev/migration";  // annotation on the source pod: the UID
 inline constexpr const char* kSchedulingGate = "transship.dev/restore";  // on the pod to restore
-inline constexpr const char* kGate = "transship-gate";                  // init container and volume
-inline constexpr const char* kMigrationUid = "transship.dev/migration-uid";              // label on children
-inline constexpr const char* kMigrationNamespace = "transship.dev/migration-namespace";  // annotation
-inline constexpr const char* kMigrationName = "transship.dev/migration-name";            // annotation
-inline constexpr const char* kRole = "transship.dev/role";                               // label
-inline constexpr const char* kHoldProbe = "transship.dev/hold-probe";  // label on dry-run creates: the UID
+inline constexpr const char* kGate = "transship-gate";  // init container and volume
+inline constexpr const char* kMigrationUid = "transship.dev/migration-uid";  // label on children
+inline constexpr const char* kMigrationNamespace =
+    "transship.dev/migration-namespace";                                       // annotation
+inline constexpr const char* kMigrationName = "transship.dev/migration-name";  // annotation
+inline constexpr const char* kRole = "transship.dev/role";                     // label
+inline constexpr const char* kHoldProbe =
+    "transship.dev/hold-probe";                               // label on dry-run creates: the UID
 inline constexpr const char* kHoldPolicy = "transship-hold";  // the MutatingAdmissionPolicy
 inline constexpr const char* kFieldManager = "transship-controller";
 

@@ -30,7 +30,8 @@ bool container_is_guaranteed(const Object& container) {
   const Object& requests = at(container, {"resources", "requests"});
   for (const char* resource : {"cpu", "memory"}) {
     if (!limits.is_object() || !limits.contains(resource)) return false;
-    if (requests.is_object() && requests.contains(resource) && requests[resource] != limits[resource]) {
+    if (requests.is_object() && requests.contains(resource) &&
+        requests[resource] != limits[resource]) {
       return false;
     }
   }
@@ -41,7 +42,8 @@ std::string waiting_in(const Object& pod, const char* list) {
   for (const Object& status : list_at(pod, {"status", list})) {
     const std::string reason = text_at(status, {"state", "waiting", "reason"});
     if (reason.empty() || reason == "PodInitializing" || reason == "ContainerCreating") continue;
-    return text_at(status, {"name"}) + ": " + reason + ": " + text_at(status, {"state", "waiting", "message"});
+    return text_at(status, {"name"}) + ": " + reason + ": " +
+           text_at(status, {"state", "waiting", "message"});
   }
   return "";
 }
@@ -92,7 +94,9 @@ const Object& controller_owner(const Object& object) {
   return kNull;
 }
 
-bool pod_is_ready(const Object& pod) { return !is_deleting(pod) && condition_is(pod, "Ready", "True"); }
+bool pod_is_ready(const Object& pod) {
+  return !is_deleting(pod) && condition_is(pod, "Ready", "True");
+}
 
 bool pod_is_finished(const Object& pod) {
   const std::string phase = text_at(pod, {"status", "phase"});
@@ -105,11 +109,14 @@ bool has_scheduling_gate(const Object& pod, const std::string& gate) {
                      [&](const Object& item) { return text_at(item, {"name"}) == gate; });
 }
 
-bool is_mirror_pod(const Object& pod) { return !annotation(pod, "kubernetes.io/config.mirror").empty(); }
+bool is_mirror_pod(const Object& pod) {
+  return !annotation(pod, "kubernetes.io/config.mirror").empty();
+}
 
 bool all_containers_terminated(const Object& pod) {
   if (list_at(pod, {"status", "containerStatuses"}).empty()) return false;
-  return statuses_terminated(pod, "containerStatuses") && statuses_terminated(pod, "initContainerStatuses") &&
+  return statuses_terminated(pod, "containerStatuses") &&
+         statuses_terminated(pod, "initContainerStatuses") &&
          statuses_terminated(pod, "ephemeralContainerStatuses");
 }
 
@@ -123,7 +130,8 @@ bool is_guaranteed(const Object& pod) {
 
 std::string unschedulable_message(const Object& pod) {
   for (const Object& condition : list_at(pod, {"status", "conditions"})) {
-    if (text_at(condition, {"type"}) == "PodScheduled" && text_at(condition, {"reason"}) == "Unschedulable") {
+    if (text_at(condition, {"type"}) == "PodScheduled" &&
+        text_at(condition, {"reason"}) == "Unschedulable") {
       return text_at(condition, {"message"});
     }
   }

@@ -1,5 +1,5 @@
-// Questions about Kubernetes objects as the API server gives them (JSON), each answered in one place.
-// Absent fields have the API's defaults; nothing here throws on an object of the asked kind.
+// Questions about Kubernetes objects as the API server gives them (JSON), each answered in one
+// place. Absent fields have the API's defaults; nothing here throws on an object of the asked kind.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,7 +14,8 @@ using Object = nlohmann::json;
 // The value at a path of keys ("spec", "nodeName"), or null where any part is absent.
 const Object& at(const Object& object, std::initializer_list<const char*> path);
 std::string text_at(const Object& object, std::initializer_list<const char*> path);
-const Object& list_at(const Object& object, std::initializer_list<const char*> path);  // [] if absent
+const Object& list_at(const Object& object,
+                      std::initializer_list<const char*> path);  // [] if absent
 
 std::string name_of(const Object& object);
 std::string uid_of(const Object& object);

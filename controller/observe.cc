@@ -48,7 +48,8 @@ std::string selector_text(const Object& labels) {
 // Newest first: in the middle of a rollout the newest ReplicaSet's pod is the one that will stay.
 void sort_newest_first(std::vector<Object>& pods) {
   std::stable_sort(pods.begin(), pods.end(), [](const Object& a, const Object& b) {
-    return text_at(a, {"metadata", "creationTimestamp"}) > text_at(b, {"metadata", "creationTimestamp"});
+    return text_at(a, {"metadata", "creationTimestamp"}) >
+           text_at(b, {"metadata", "creationTimestamp"});
   });
 }
 
@@ -73,29 +74,31 @@ std::string loss_of_pod(const Object& job, const std::optional<Object>& pod) {
     }
   }
   if (!pod || !pod_is_finished(*pod)) return "";
-  std::string why = "its pod has ended: " + text_at(*pod, {"status", "phase"}) + " " + text_at(*pod, {"status", "reason"});
+  std::string why = "its pod has ended: " + text_at(*pod, {"status", "phase"}) + " " +
+                    text_at(*pod, {"status", "reason"});
   for (const Object& status : list_at(*pod, {"status", "containerStatuses"})) {
     const std::string message = text_at(status, {"state", "terminated", "message"});
-    if (!message.empty()) why += ": " + message.substr(message.size() > 1024 ? message.size() - 1024 : 0);
+    if (!message.empty())
+      why += ": " + message.substr(message.size() > 1024 ? message.size() - 1024 : 0);
   }
   return why;
 }
 
 }  // namespace
 
-// A child that is not this migration's (a foreign object of the same name) counts as not there: it is
-// never used and never deleted, and creating ours fails on it with its name.
-#define READ_CHILD(into, kind, name)                                                     \
-  do {                                                                                   \
-    READ(into, kind, settings_.operator_namespace, name);                                \
-    if ((into) && !is_child(*(into), migration)) (into).reset();                         \
+// A child that is not this migration's (a foreign object of the same name) counts as not there: it
+// is never used and never deleted, and creating ours fails on it with its name.
+#define READ_CHILD(into, kind, name)                             \
+  do {                                                           \
+    READ(into, kind, settings_.operator_namespace, name);        \
+    if ((into) && !is_child(*(into), migration)) (into).reset(); \
   } while (false)
 
-#define READ(into, ...)                         \
-  do {                                          \
-    auto got_ = cluster_.get(__VA_ARGS__);      \
-    if (!got_.ok()) return got_.error();        \
-    (into) = std::move(got_).value();           \
+#define READ(into, ...)                    \
+  do {                                     \
+    auto got_ = cluster_.get(__VA_ARGS__); \
+    if (!got_.ok()) return got_.error();   \
+    (into) = std::move(got_).value();      \
   } while (false)
 
 Status Observer::read_pods(Observed& observed) {
@@ -120,11 +123,13 @@ Status Observer::read_owner(Observed& observed) {
   api::Owner owner = migration.status.owner;
   if (owner.kind.empty() && observed.source_pod) {
     const Object& reference = controller_owner(*observed.source_pod);
-    owner = {text_at(reference, {"kind"}), text_at(reference, {"name"}), text_at(reference, {"uid"})};
+    owner = {text_at(reference, {"kind"}), text_at(reference, {"name"}),
+             text_at(reference, {"uid"})};
   }
   if (owner.kind != "StatefulSet" && owner.kind != "ReplicaSet") return {};
   const std::string& ns = migration.namespace_name;
-  READ(observed.owner_object, owner.kind == "StatefulSet" ? Kind::kStatefulSet : Kind::kReplicaSet, ns, owner.name);
+  READ(observed.owner_object, owner.kind == "StatefulSet" ? Kind::kStatefulSet : Kind::kReplicaSet,
+       ns, owner.name);
   if (owner.kind == "ReplicaSet" && observed.owner_object) {
     const Object& above = controller_owner(*observed.owner_object);
     if (text_at(above, {"kind"}) == "Deployment") {
@@ -144,9 +149,10 @@ Status Observer::read_owner(Observed& observed) {
   if (!pods) return pods.error();
   for (Object& pod : *pods) {
     const Object& reference = controller_owner(pod);
-    const bool mine = owner.kind == "StatefulSet" ? text_at(reference, {"uid"}) == owner.uid &&
-                                                        name_of(pod) == migration.status.source.pod_name
-                                                  : text_at(reference, {"kind"}) == "ReplicaSet";
+    const bool mine = owner.kind == "StatefulSet"
+                          ? text_at(reference, {"uid"}) == owner.uid &&
+                                name_of(pod) == migration.status.source.pod_name
+                          : text_at(reference, {"kind"}) == "ReplicaSet";
     if (mine && !is_deleting(pod) && uid_of(pod) != migration.status.source.pod_uid &&
         has_scheduling_gate(pod, kSchedulingGate)) {
       observed.replacements.push_back(std::move(pod));
@@ -159,8 +165,10 @@ Status Observer::read_owner(Observed& observed) {
 Status Observer::read_nodes(Observed& observed) {
   const api::MigrationStatus& status = observed.migration.status;
   std::string source = status.source.node;
-  if (source.empty() && observed.source_pod) source = text_at(*observed.source_pod, {"spec", "nodeName"});
-  const std::string target = status.target.node.empty() ? observed.migration.spec.target_node : status.target.node;
+  if (source.empty() && observed.source_pod)
+    source = text_at(*observed.source_pod, {"spec", "nodeName"});
+  const std::string target =
+      status.target.node.empty() ? observed.migration.spec.target_node : status.target.node;
   if (!source.empty()) READ(observed.source_node, Kind::kNode, "", source);
   if (!target.empty()) READ(observed.target_node, Kind::kNode, "", target);
   return {};
@@ -173,27 +181,31 @@ Status Observer::read_volume(Observed& observed, const api::VolumeStatus& volume
   std::string source = volume.source_volume;
   if (source.empty() && seen.claim) source = text_at(*seen.claim, {"spec", "volumeName"});
   if (!source.empty()) READ(seen.source_volume, Kind::kVolume, "", source);
-  if (!volume.target_volume.empty()) READ(seen.target_volume, Kind::kVolume, "", volume.target_volume);
+  if (!volume.target_volume.empty())
+    READ(seen.target_volume, Kind::kVolume, "", volume.target_volume);
   if (migration.status.is_true(condition::kValidated) && stages(migration.status)) {
     READ_CHILD(seen.staging_claim, Kind::kClaim, staging_claim_name(migration, volume.name));
   }
   if (migration.status.is_true(condition::kValidated) || !seen.claim) return {};
 
   const std::string& wanted = migration.spec.target_storage_class;
-  const std::string storage_class = wanted.empty() ? text_at(*seen.claim, {"spec", "storageClassName"}) : wanted;
+  const std::string storage_class =
+      wanted.empty() ? text_at(*seen.claim, {"spec", "storageClassName"}) : wanted;
   if (!storage_class.empty()) READ(seen.storage_class, Kind::kStorageClass, "", storage_class);
   auto pods = cluster_.list(Kind::kPod, migration.namespace_name, "");
   if (!pods) return pods.error();
   for (const Object& pod : *pods) {
     const bool other = !observed.source_pod || uid_of(pod) != uid_of(*observed.source_pod);
-    if (other && !pod_is_finished(pod) && uses_claim(pod, volume.claim_name)) seen.other_pods.push_back(name_of(pod));
+    if (other && !pod_is_finished(pod) && uses_claim(pod, volume.claim_name))
+      seen.other_pods.push_back(name_of(pod));
   }
   return {};
 }
 
 Status Observer::read_volumes(Observed& observed) {
   std::vector<api::VolumeStatus> volumes = observed.migration.status.volumes;
-  if (volumes.empty() && observed.source_pod) volumes = plan_volumes(*observed.source_pod, observed.migration.spec);
+  if (volumes.empty() && observed.source_pod)
+    volumes = plan_volumes(*observed.source_pod, observed.migration.spec);
   for (const api::VolumeStatus& volume : volumes) {
     if (volume.claim_name.empty()) continue;
     TRANSSHIP_TRY(read_volume(observed, volume));
@@ -202,10 +214,12 @@ Status Observer::read_volumes(Observed& observed) {
 }
 
 // Secrets of ours are immutable, so each is read once.
-Result<std::optional<Object>> Observer::secret(const api::Migration& migration, const std::string& name) {
+Result<std::optional<Object>> Observer::secret(const api::Migration& migration,
+                                               const std::string& name) {
   {
     MutexLock lock(mutex_);
-    if (const auto found = secrets_.find(name); found != secrets_.end()) return std::optional<Object>(found->second);
+    if (const auto found = secrets_.find(name); found != secrets_.end())
+      return std::optional<Object>(found->second);
   }
   std::optional<Object> read;
   READ_CHILD(read, Kind::kSecret, name);
@@ -220,7 +234,8 @@ Status Observer::read_children(Observed& observed) {
   const api::Migration& migration = observed.migration;
   const api::MigrationStatus& status = migration.status;
   const std::string ours = std::string(kMigrationUid) + "=" + migration.uid;
-  const bool all = status.rollback || status.is_true(condition::kRestored) || is_finished(status) || migration.spec.dry_run;
+  const bool all = status.rollback || status.is_true(condition::kRestored) || is_finished(status) ||
+                   migration.spec.dry_run;
   std::vector<Kind> kinds = {Kind::kJob, Kind::kPod};
   if (all) kinds.insert(kinds.end(), {Kind::kSecret, Kind::kClaim});
   for (const Kind kind : kinds) {
@@ -229,12 +244,15 @@ Status Observer::read_children(Observed& observed) {
     for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
   }
   for (const auto& [kind, object] : observed.children) {
-    if (kind == Kind::kPod && name_of(object) == reservation_name(migration)) observed.reservation = object;
+    if (kind == Kind::kPod && name_of(object) == reservation_name(migration))
+      observed.reservation = object;
     for (ObservedMover* mover : {&observed.sender, &observed.receiver}) {
-      const auto role = mover == &observed.sender ? api::MoverRole::kSender : api::MoverRole::kReceiver;
+      const auto role =
+          mover == &observed.sender ? api::MoverRole::kSender : api::MoverRole::kReceiver;
       const std::string job = mover_job_name(migration, role, status.epoch);
       if (kind == Kind::kJob && name_of(object) == job) mover->job = object;
-      if (kind == Kind::kPod && text_at(object, {"metadata", "labels", "job-name"}) == job) mover->pod = object;
+      if (kind == Kind::kPod && text_at(object, {"metadata", "labels", "job-name"}) == job)
+        mover->pod = object;
     }
   }
   return read_secrets(observed);
@@ -248,25 +266,36 @@ Status Observer::read_secrets(Observed& observed) {
   auto saved = secret(migration, pod_secret_name(migration));
   if (!saved.ok()) return saved.error();
   if (!*saved) return {};
-  const auto pod = Object::parse(base64_decode(text_at(**saved, {"data", "pod.json"})), nullptr, false);
-  const auto claims = Object::parse(base64_decode(text_at(**saved, {"data", "claims.json"})), nullptr, false);
+  const auto pod =
+      Object::parse(base64_decode(text_at(**saved, {"data", "pod.json"})), nullptr, false);
+  const auto claims =
+      Object::parse(base64_decode(text_at(**saved, {"data", "claims.json"})), nullptr, false);
   if (!pod.is_object() || !claims.is_object()) {
-    return Error{ErrorCode::kCorrupt, "secret " + pod_secret_name(migration) + " is not as this migration made it"};
+    return Error{ErrorCode::kCorrupt,
+                 "secret " + pod_secret_name(migration) + " is not as this migration made it"};
   }
   observed.saved_pod = pod;
   for (const auto& [name, claim] : claims.items()) observed.saved_claims[name] = claim;
   return {};
 }
 
-Result<MoverAddress> Observer::address_of(const api::Migration& migration, api::MoverRole role, const std::string& host) {
+Result<MoverAddress> Observer::address_of(const api::Migration& migration, api::MoverRole role,
+                                          const std::string& host) {
   auto tls = secret(migration, tls_secret_name(migration, migration.status.epoch));
   if (!tls.ok()) return tls.error();
   if (!*tls) return Error{ErrorCode::kNotFound, "the migration's TLS secret is not there yet"};
   const auto data = [&](const char* key) { return base64_decode(text_at(**tls, {"data", key})); };
-  return MoverAddress{host, migration.uid, role, migration.status.epoch, data("ca.crt"), data("controller.crt"), data("controller.key")};
+  return MoverAddress{host,
+                      migration.uid,
+                      role,
+                      migration.status.epoch,
+                      data("ca.crt"),
+                      data("controller.crt"),
+                      data("controller.key")};
 }
 
-Status Observer::read_mover(Observed& observed, api::MoverRole role, std::chrono::steady_clock::time_point now) {
+Status Observer::read_mover(Observed& observed, api::MoverRole role,
+                            std::chrono::steady_clock::time_point now) {
   const api::Migration& migration = observed.migration;
   ObservedMover& mover = role == api::MoverRole::kSender ? observed.sender : observed.receiver;
   if (!mover.job) return {};
@@ -295,10 +324,12 @@ Status Observer::read_rivals(Observed& observed) {
   if (!all) return all.error();
   for (const Object& object : *all) {
     auto other = api::parse_migration(object);
-    if (!other || other->uid == migration.uid || other->spec.pod_name != migration.spec.pod_name) continue;
+    if (!other || other->uid == migration.uid || other->spec.pod_name != migration.spec.pod_name)
+      continue;
     if (is_finished(other->status)) continue;
     const bool begun = other->status.is_true(condition::kValidated);
-    const bool older = std::tie(other->creation_time, other->uid) < std::tie(migration.creation_time, migration.uid);
+    const bool older = std::tie(other->creation_time, other->uid) <
+                       std::tie(migration.creation_time, migration.uid);
     if (begun || (older && !other->spec.suspend)) observed.rival = other->name;
   }
   return {};
@@ -311,7 +342,8 @@ Status Observer::probe_hold(Observed& observed) {
   if (!held) return held.error().during("dry-run create of a replacement");
   const auto& hold = *observed.migration.status.hold;
   const Object& init = list_at(*held, {"spec", "initContainers"});
-  const bool gated = hold.gate_image.empty() || (!init.empty() && text_at(init.front(), {"name"}) == kGate);
+  const bool gated =
+      hold.gate_image.empty() || (!init.empty() && text_at(init.front(), {"name"}) == kGate);
   observed.hold_in_force = has_scheduling_gate(*held, kSchedulingGate) && gated;
   return {};
 }
@@ -319,7 +351,8 @@ Status Observer::probe_hold(Observed& observed) {
 #undef READ
 #undef READ_CHILD
 
-Result<std::optional<Observed>> Observer::observe(const std::string& namespace_name, const std::string& name,
+Result<std::optional<Observed>> Observer::observe(const std::string& namespace_name,
+                                                  const std::string& name,
                                                   std::chrono::steady_clock::time_point now) {
   auto object = cluster_.get(Kind::kMigration, namespace_name, name);
   if (!object) return object.error();
@@ -330,8 +363,8 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
   observed.migration = std::move(migration).value();
   const api::MigrationStatus& status = observed.migration.status;
   const auto& finalizers = observed.migration.finalizers;
-  const bool nothing_left = is_finished(status) &&
-                            std::find(finalizers.begin(), finalizers.end(), kFinalizer) == finalizers.end();
+  const bool nothing_left = is_finished(status) && std::find(finalizers.begin(), finalizers.end(),
+                                                             kFinalizer) == finalizers.end();
   if (nothing_left || status.attempts == 0) return std::optional<Observed>(std::move(observed));
 
   TRANSSHIP_TRY(read_pods(observed));
@@ -344,8 +377,10 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
     TRANSSHIP_TRY(read_mover(observed, role, now));
   }
   const bool holding = status.hold && !is_finished(status) && !status.is_true(condition::kRestored);
-  const bool probing = holding && (status.stop_requested_time.empty() ||
-                                   (is_committed(status) && observed.source_pod && !is_deleting(*observed.source_pod)));
+  const bool probing =
+      holding &&
+      (status.stop_requested_time.empty() ||
+       (is_committed(status) && observed.source_pod && !is_deleting(*observed.source_pod)));
   if (probing) {
     TRANSSHIP_TRY(probe_hold(observed));
   } else if (holding) {
@@ -357,7 +392,9 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
 void Observer::forget(const std::string& migration_uid) {
   MutexLock lock(mutex_);
   std::erase_if(heard_, [&](const auto& item) { return item.first.rfind(migration_uid, 0) == 0; });
-  std::erase_if(secrets_, [&](const auto& item) { return item.first.find(migration_uid) != std::string::npos; });
+  std::erase_if(secrets_, [&](const auto& item) {
+    return item.first.find(migration_uid) != std::string::npos;
+  });
 }
 
 }  // namespace transship::controller

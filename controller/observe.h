@@ -1,5 +1,5 @@
-// Observe: gathers everything a decision needs from the API server and the movers, read live, so that
-// no cache can be behind. What is read depends on how far the migration is.
+// Observe: gathers everything a decision needs from the API server and the movers, read live, so
+// that no cache can be behind. What is read depends on how far the migration is.
 #pragma once
 
 #include <chrono>
@@ -19,14 +19,18 @@ class Observer {
   Observer(Cluster& cluster, Movers& movers, const Settings& settings)
       : cluster_(cluster), movers_(movers), settings_(settings) {}
 
-  // nullopt where the migration is gone. `now` is a steady clock's: how long a mover has been silent.
-  Result<std::optional<Observed>> observe(const std::string& namespace_name, const std::string& name,
+  // nullopt where the migration is gone. `now` is a steady clock's: how long a mover has been
+  // silent.
+  Result<std::optional<Observed>> observe(const std::string& namespace_name,
+                                          const std::string& name,
                                           std::chrono::steady_clock::time_point now);
 
   void forget(const std::string& migration_uid);
 
-  // The address of a mover with the TLS material of the current epoch; kNotFound before that is there.
-  Result<MoverAddress> address_of(const api::Migration& migration, api::MoverRole role, const std::string& host);
+  // The address of a mover with the TLS material of the current epoch; kNotFound before that is
+  // there.
+  Result<MoverAddress> address_of(const api::Migration& migration, api::MoverRole role,
+                                  const std::string& host);
 
  private:
   Status read_pods(Observed& observed);
@@ -37,7 +41,8 @@ class Observer {
   Status read_children(Observed& observed);
   Status read_secrets(Observed& observed);
   Result<std::optional<Object>> secret(const api::Migration& migration, const std::string& name);
-  Status read_mover(Observed& observed, api::MoverRole role, std::chrono::steady_clock::time_point now);
+  Status read_mover(Observed& observed, api::MoverRole role,
+                    std::chrono::steady_clock::time_point now);
   Status read_rivals(Observed& observed);
   Status probe_hold(Observed& observed);
 

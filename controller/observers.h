@@ -10,7 +10,9 @@
 
 namespace transship::controller {
 
-class Observers : public kube::RequestObserver, public reconcile::QueueObserver, public reconcile::ReconcileObserver {
+class Observers : public kube::RequestObserver,
+                  public reconcile::QueueObserver,
+                  public reconcile::ReconcileObserver {
  public:
   Observers(metrics::Registry& registry, int workers)
       : controller_(registry, "containermigration", workers),
@@ -24,8 +26,12 @@ class Observers : public kube::RequestObserver, public reconcile::QueueObserver,
   void on_depth(std::size_t waiting) override { queue_.depth(waiting); }
   void on_added() override { queue_.added(); }
   void on_retried() override { queue_.retried(); }
-  void on_started(const std::string& key, double queue_seconds) override { queue_.started(key, queue_seconds); }
-  void on_finished(const std::string& key, double /*work_seconds*/) override { queue_.finished(key); }
+  void on_started(const std::string& key, double queue_seconds) override {
+    queue_.started(key, queue_seconds);
+  }
+  void on_finished(const std::string& key, double /*work_seconds*/) override {
+    queue_.finished(key);
+  }
   void on_start() override { controller_.reconcile_started(); }
   void on_finish(reconcile::Outcome outcome, double seconds) override {
     using metrics::ReconcileResult;

@@ -1,5 +1,5 @@
-// Preflight: whether a pod can be moved, said before anything is touched. Every problem at once, each
-// with what to do about it; and the plan for every volume (docs/volumes.md has it as a table).
+// Preflight: whether a pod can be moved, said before anything is touched. Every problem at once,
+// each with what to do about it; and the plan for every volume (docs/volumes.md has it as a table).
 #pragma once
 
 #include <vector>
@@ -22,7 +22,8 @@ struct PreflightReport {
 // `observed.source_pod` must be there and running; everything else is judged here.
 PreflightReport preflight(const Observed& observed, const Settings& settings);
 
-// The plan for the pod's volumes alone: which PVs, claims and storage classes `observe` has to read.
+// The plan for the pod's volumes alone: which PVs, claims and storage classes `observe` has to
+// read.
 std::vector<api::VolumeStatus> plan_volumes(const Object& pod, const api::MigrationSpec& spec);
 
 }  // namespace transship::controller

@@ -19,7 +19,8 @@ Decision waiting(Context& context, std::string_view reason, const std::string& m
                  std::chrono::milliseconds delay = 100ms) {
   const api::Condition* validated = context.status.find(condition::kValidated);
   if (seconds_since(validated->last_transition_time, context.now) > kPrepareSeconds) {
-    return context.fail("PrepareTimeout", "not prepared within " + std::to_string(static_cast<int>(kPrepareSeconds)) +
+    return context.fail("PrepareTimeout", "not prepared within " +
+                                              std::to_string(static_cast<int>(kPrepareSeconds)) +
                                               " s; last: " + message);
   }
   return context.wait(condition::kPrepared, reason, message, delay);
@@ -31,9 +32,12 @@ Step lock_pod(Context& context) {
   const std::string holder = annotation(pod, kLock);
   if (holder == context.migration().uid) return std::nullopt;
   if (!holder.empty() && !context.observed.rival.empty()) {
-    return context.fail("AlreadyMigrating", "migration " + context.observed.rival + " holds the pod");
+    return context.fail("AlreadyMigrating",
+                        "migration " + context.observed.rival + " holds the pod");
   }
-  return context.act(Patch{Kind::kPod, context.migration().namespace_name, name_of(pod),
+  return context.act(Patch{Kind::kPod,
+                           context.migration().namespace_name,
+                           name_of(pod),
                            {{"metadata",
                              {{"uid", uid_of(pod)},
                               {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
@@ -45,19 +49,24 @@ Create children(const Context& context) {
   const api::Migration& migration = context.migration();
   const bool real = !context.spec().dry_run;
   Create create;
-  const auto add = [&](Kind kind, Object object) { create.items.push_back({kind, std::move(object)}); };
+  const auto add = [&](Kind kind, Object object) {
+    create.items.push_back({kind, std::move(object)});
+  };
   std::map<std::string, Object> claims;
   for (const VolumeStatus& volume : context.status.volumes) {
     if (volume.swaps_claim()) claims[volume.name] = *observed.volumes.at(volume.name).claim;
   }
   if (real && !observed.saved_pod) {
-    add(Kind::kSecret, render::pod_secret(migration, context.settings, *observed.source_pod, claims));
+    add(Kind::kSecret,
+        render::pod_secret(migration, context.settings, *observed.source_pod, claims));
   }
   if (!observed.sender.job) {
-    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kSender, context.status.source.node));
+    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kSender,
+                                      context.status.source.node));
   }
   if (!observed.receiver.job && !context.status.target.node.empty()) {
-    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kReceiver, context.status.target.node));
+    add(Kind::kJob, render::mover_job(migration, context.settings, MoverRole::kReceiver,
+                                      context.status.target.node));
   }
   for (const auto& [name, claim] : claims) {
     const auto& seen = observed.volumes.at(name);
@@ -73,9 +82,10 @@ Create children(const Context& context) {
 }
 
 bool claims_staged(const Context& context) {
-  return std::all_of(context.status.volumes.begin(), context.status.volumes.end(), [](const VolumeStatus& volume) {
-    return !volume.swaps_claim() || !volume.target_volume.empty();
-  });
+  return std::all_of(context.status.volumes.begin(), context.status.volumes.end(),
+                     [](const VolumeStatus& volume) {
+                       return !volume.swaps_claim() || !volume.target_volume.empty();
+                     });
 }
 
 // The reservation pod: where it lands is the target, and what it mounts is provisioned there.
@@ -83,8 +93,9 @@ Step reserve(Context& context) {
   const Observed& observed = context.observed;
   if (context.status.notes.count("reserved") != 0) return std::nullopt;
   if (!observed.reservation) {
-    return context.act(Create{{{Kind::kPod, render::reservation_pod(context.migration(), context.settings,
-                                                                    *observed.source_pod, !context.spec().dry_run)}}});
+    return context.act(Create{
+        {{Kind::kPod, render::reservation_pod(context.migration(), context.settings,
+                                              *observed.source_pod, !context.spec().dry_run)}}});
   }
   const Object& pod = *observed.reservation;
   const std::string node = text_at(pod, {"spec", "nodeName"});
@@ -94,7 +105,8 @@ Step reserve(Context& context) {
     if (!message.empty() && seconds_since(since, context.now) > kUnschedulableSeconds) {
       return context.fail("Unschedulable", "no node can take the pod: " + message);
     }
-    return waiting(context, "Unschedulable", message.empty() ? "waiting for the scheduler" : message);
+    return waiting(context, "Unschedulable",
+                   message.empty() ? "waiting for the scheduler" : message);
   }
   if (context.status.target.node.empty()) {
     context.status.target.node = node;
@@ -108,13 +120,16 @@ Step record_volumes(Context& context) {
   for (VolumeStatus& volume : context.status.volumes) {
     if (!volume.swaps_claim() || !volume.target_volume.empty()) continue;
     const ObservedVolume& seen = context.observed.volumes.at(volume.name);
-    const std::string bound = seen.staging_claim && text_at(*seen.staging_claim, {"status", "phase"}) == "Bound"
-                                  ? text_at(*seen.staging_claim, {"spec", "volumeName"})
-                                  : "";
+    const std::string bound =
+        seen.staging_claim && text_at(*seen.staging_claim, {"status", "phase"}) == "Bound"
+            ? text_at(*seen.staging_claim, {"spec", "volumeName"})
+            : "";
     if (bound.empty()) {
-      const std::string hint = context.observed.reservation ? waiting_message(*context.observed.reservation) : "";
-      return waiting(context, "Provisioning", "waiting for the volume of " + volume.claim_name + " on node " +
-                                                  context.status.target.node + (hint.empty() ? "" : ": " + hint));
+      const std::string hint =
+          context.observed.reservation ? waiting_message(*context.observed.reservation) : "";
+      return waiting(context, "Provisioning",
+                     "waiting for the volume of " + volume.claim_name + " on node " +
+                         context.status.target.node + (hint.empty() ? "" : ": " + hint));
     }
     volume.target_volume = bound;
     return context.again();
@@ -127,21 +142,27 @@ Step retain(Context& context) {
     if (!volume.swaps_claim()) continue;
     const ObservedVolume& seen = context.observed.volumes.at(volume.name);
     if (!seen.target_volume || !seen.source_volume) {
-      return waiting(context, "Provisioning", "PersistentVolume " + volume.target_volume + " is not there yet");
+      return waiting(context, "Provisioning",
+                     "PersistentVolume " + volume.target_volume + " is not there yet");
     }
     if (volume.target_path.empty()) {
       volume.target_path = node_path(*seen.target_volume);
-      volume.target_reclaim_policy = text_at(*seen.target_volume, {"spec", "persistentVolumeReclaimPolicy"});
+      volume.target_reclaim_policy =
+          text_at(*seen.target_volume, {"spec", "persistentVolumeReclaimPolicy"});
       if (volume.target_path.empty()) {
-        return context.fail("UnsupportedVolume", "PersistentVolume " + volume.target_volume + " for claim " +
-                                                     volume.claim_name + " is neither hostPath nor local: choose such a "
-                                                     "class in spec.target.storageClassName");
+        return context.fail("UnsupportedVolume",
+                            "PersistentVolume " + volume.target_volume + " for claim " +
+                                volume.claim_name +
+                                " is neither hostPath nor local: choose such a "
+                                "class in spec.target.storageClassName");
       }
       return context.again();
     }
     for (const Object* object : {&*seen.target_volume, &*seen.source_volume}) {
       if (text_at(*object, {"spec", "persistentVolumeReclaimPolicy"}) == "Retain") continue;
-      return context.act(Patch{Kind::kVolume, "", name_of(*object),
+      return context.act(Patch{Kind::kVolume,
+                               "",
+                               name_of(*object),
                                {{"metadata", {{"uid", uid_of(*object)}}},
                                 {"spec", {{"persistentVolumeReclaimPolicy", "Retain"}}}}});
     }
@@ -153,7 +174,8 @@ Step retain(Context& context) {
 Step end_reservation(Context& context) {
   const Observed& observed = context.observed;
   if (context.status.notes.count("reserved") == 0) {
-    const bool pulled = !observed.reservation || text_at(*observed.reservation, {"status", "phase"}) == "Running" ||
+    const bool pulled = !observed.reservation ||
+                        text_at(*observed.reservation, {"status", "phase"}) == "Running" ||
                         claims_staged(context);
     if (!pulled) return waiting(context, "Provisioning", "waiting for the reservation pod");
     context.status.notes["reserved"] = "true";
@@ -162,14 +184,16 @@ Step end_reservation(Context& context) {
   Delete remove;
   const std::string& ns = context.settings.operator_namespace;
   if (observed.reservation && !is_deleting(*observed.reservation)) {
-    remove.items.push_back({Kind::kPod, ns, name_of(*observed.reservation), uid_of(*observed.reservation), 0});
+    remove.items.push_back(
+        {Kind::kPod, ns, name_of(*observed.reservation), uid_of(*observed.reservation), 0});
   }
   bool left = observed.reservation.has_value();
   for (const auto& [name, seen] : observed.volumes) {
     if (!seen.staging_claim) continue;
     left = true;
     if (is_deleting(*seen.staging_claim)) continue;
-    remove.items.push_back({Kind::kClaim, ns, name_of(*seen.staging_claim), uid_of(*seen.staging_claim), std::nullopt});
+    remove.items.push_back({Kind::kClaim, ns, name_of(*seen.staging_claim),
+                            uid_of(*seen.staging_claim), std::nullopt});
   }
   if (!remove.items.empty()) return context.act(std::move(remove), 50ms);
   if (left) return waiting(context, "Provisioning", "waiting for the staging claims to go", 50ms);
@@ -177,30 +201,37 @@ Step end_reservation(Context& context) {
 }
 
 Step check_space(Context& context) {
-  const api::TaskState* there = task_state(context.observed, MoverRole::kReceiver, api::TaskKind::kInspect);
-  const api::TaskState* here = task_state(context.observed, MoverRole::kSender, api::TaskKind::kInspect);
+  const api::TaskState* there =
+      task_state(context.observed, MoverRole::kReceiver, api::TaskKind::kInspect);
+  const api::TaskState* here =
+      task_state(context.observed, MoverRole::kSender, api::TaskKind::kInspect);
   std::string problems;
   for (const api::VolumeReport& volume : here->volumes) {
     if (VolumeStatus* status = context.status.volume(volume.name)) {
       status->bytes = volume.bytes;
       status->entries = volume.entries;
     }
-    const auto free = std::find_if(there->volumes.begin(), there->volumes.end(),
-                                   [&](const api::VolumeReport& item) { return item.name == volume.name; });
+    const auto free =
+        std::find_if(there->volumes.begin(), there->volumes.end(),
+                     [&](const api::VolumeReport& item) { return item.name == volume.name; });
     if (free == there->volumes.end()) continue;
     if (free->free_bytes < volume.bytes) {
-      problems += "volume " + volume.name + " needs " + std::to_string(volume.bytes) + " bytes and node " +
-                  context.status.target.node + " has " + std::to_string(free->free_bytes) + " free; ";
+      problems += "volume " + volume.name + " needs " + std::to_string(volume.bytes) +
+                  " bytes and node " + context.status.target.node + " has " +
+                  std::to_string(free->free_bytes) + " free; ";
     } else if (free->free_inodes > 0 && free->free_inodes < volume.entries) {
-      problems += "volume " + volume.name + " needs " + std::to_string(volume.entries) + " inodes and node " +
-                  context.status.target.node + " has " + std::to_string(free->free_inodes) + " free; ";
+      problems += "volume " + volume.name + " needs " + std::to_string(volume.entries) +
+                  " inodes and node " + context.status.target.node + " has " +
+                  std::to_string(free->free_inodes) + " free; ";
     }
   }
-  const auto old = std::find_if(context.status.preflight.begin(), context.status.preflight.end(),
-                                [](const api::PreflightCheck& check) { return check.check == "Space"; });
+  const auto old =
+      std::find_if(context.status.preflight.begin(), context.status.preflight.end(),
+                   [](const api::PreflightCheck& check) { return check.check == "Space"; });
   if (old != context.status.preflight.end()) context.status.preflight.erase(old);
-  context.status.preflight.push_back({"Space", problems.empty() ? "Passed" : "Failed",
-                                      problems.empty() ? "enough bytes and inodes on the target" : problems});
+  context.status.preflight.push_back(
+      {"Space", problems.empty() ? "Passed" : "Failed",
+       problems.empty() ? "enough bytes and inodes on the target" : problems});
   if (!problems.empty()) return context.fail("NoSpace", problems);
   return std::nullopt;
 }
@@ -218,9 +249,11 @@ Step prepare(Context& context) {
   }
   if (!observed.tls_secret) return context.act(CreateTlsSecret{});
   if (context.spec().suspend) {
-    return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration", 1000ms);
+    return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration",
+                        1000ms);
   }
-  if (Create create = children(context); !create.items.empty()) return context.act(std::move(create));
+  if (Create create = children(context); !create.items.empty())
+    return context.act(std::move(create));
   if (Step step = reserve(context)) return step;
   if (real) {
     if (Step step = record_volumes(context)) return step;
@@ -232,12 +265,14 @@ Step prepare(Context& context) {
     api::TaskRequest request = task_request(context, role);
     // A dry run provisions no volumes, so there is no place yet to look at but the node's own disk.
     if (!real && role == MoverRole::kReceiver) {
-      std::erase_if(request.volumes, [](const api::MoverVolume& volume) { return !volume.empty_dir; });
+      std::erase_if(request.volumes,
+                    [](const api::MoverVolume& volume) { return !volume.empty_dir; });
     }
     if (Step step = task(context, role, api::TaskKind::kInspect, request, 50ms)) return step;
   }
   if (Step step = check_space(context)) return step;
-  context.done(condition::kPrepared, real ? "Prepared" : "DryRun", "movers on both nodes answer; volumes are staged");
+  context.done(condition::kPrepared, real ? "Prepared" : "DryRun",
+               "movers on both nodes answer; volumes are staged");
   return context.again();
 }
 

@@ -21,19 +21,27 @@ api::MigrationStatus without_progress(api::MigrationStatus status) {
 
 std::string kind_name(Kind kind) {
   switch (kind) {
-    case Kind::kMigration: return "ContainerMigration";
-    case Kind::kPod: return "Pod";
-    case Kind::kClaim: return "PersistentVolumeClaim";
-    case Kind::kVolume: return "PersistentVolume";
-    case Kind::kJob: return "Job";
-    case Kind::kSecret: return "Secret";
-    default: return "object";
+    case Kind::kMigration:
+      return "ContainerMigration";
+    case Kind::kPod:
+      return "Pod";
+    case Kind::kClaim:
+      return "PersistentVolumeClaim";
+    case Kind::kVolume:
+      return "PersistentVolume";
+    case Kind::kJob:
+      return "Job";
+    case Kind::kSecret:
+      return "Secret";
+    default:
+      return "object";
   }
 }
 
 }  // namespace
 
-Reconciler::Reconciler(Cluster& cluster, Movers& movers, Announcer& announcer, const Settings& settings, Clocks clocks)
+Reconciler::Reconciler(Cluster& cluster, Movers& movers, Announcer& announcer,
+                       const Settings& settings, Clocks clocks)
     : cluster_(cluster),
       movers_(movers),
       announcer_(announcer),
@@ -51,9 +59,10 @@ Status Reconciler::create(const Observed& observed, const Create& action) {
     auto there = cluster_.get(item.kind, ns, name_of(item.object));
     if (!there.ok()) return there.error();
     if (*there && is_child(**there, observed.migration)) continue;
-    return Error{ErrorCode::kAlreadyExists, kind_name(item.kind) + " " + ns + "/" + name_of(item.object) +
-                                                " exists and is not this migration's; it was left untouched: delete or "
-                                                "rename it and create the migration anew"};
+    return Error{ErrorCode::kAlreadyExists,
+                 kind_name(item.kind) + " " + ns + "/" + name_of(item.object) +
+                     " exists and is not this migration's; it was left untouched: delete or "
+                     "rename it and create the migration anew"};
   }
   return {};
 }
@@ -62,20 +71,21 @@ Status Reconciler::create_tls_secret(const Observed& observed) {
   const api::Migration& migration = observed.migration;
   auto made = make_certificates(migration.uid, migration.status.epoch, kCertificatesValid);
   if (!made.ok()) return made.error();
-  Object secret = {{"apiVersion", "v1"},
-                   {"kind", "Secret"},
-                   {"metadata", child_metadata(migration, settings_.operator_namespace,
-                                               tls_secret_name(migration, migration.status.epoch), "tls")},
-                   {"type", "Opaque"},
-                   {"immutable", true},
-                   {"stringData",
-                    {{"ca.crt", made->ca},
-                     {"sender.crt", made->sender.certificate},
-                     {"sender.key", made->sender.key},
-                     {"receiver.crt", made->receiver.certificate},
-                     {"receiver.key", made->receiver.key},
-                     {"controller.crt", made->controller.certificate},
-                     {"controller.key", made->controller.key}}}};
+  Object secret = {
+      {"apiVersion", "v1"},
+      {"kind", "Secret"},
+      {"metadata", child_metadata(migration, settings_.operator_namespace,
+                                  tls_secret_name(migration, migration.status.epoch), "tls")},
+      {"type", "Opaque"},
+      {"immutable", true},
+      {"stringData",
+       {{"ca.crt", made->ca},
+        {"sender.crt", made->sender.certificate},
+        {"sender.key", made->sender.key},
+        {"receiver.crt", made->receiver.certificate},
+        {"receiver.key", made->receiver.key},
+        {"controller.crt", made->controller.certificate},
+        {"controller.key", made->controller.key}}}};
   return create(observed, Create{{{Kind::kSecret, std::move(secret)}}});
 }
 
@@ -91,10 +101,13 @@ Status Reconciler::remove(const Delete& action) {
 }
 
 Status Reconciler::run_task(const Observed& observed, const RunTask& action) {
-  auto address = observer_.address_of(observed.migration, action.role, observed.mover(action.role).address);
+  auto address =
+      observer_.address_of(observed.migration, action.role, observed.mover(action.role).address);
   if (!address.ok()) return address.error();
   auto state = movers_.run(*address, action.kind, action.request);
-  if (!state.ok()) return state.error().during(std::string(to_string(action.role)) + ": " + std::string(to_string(action.kind)));
+  if (!state.ok())
+    return state.error().during(std::string(to_string(action.role)) + ": " +
+                                std::string(to_string(action.kind)));
   return {};
 }
 
@@ -109,7 +122,8 @@ Status Reconciler::execute(const Observed& observed, const Action& action) {
   return {};
 }
 
-Result<bool> Reconciler::write_status(const api::Migration& migration, const api::MigrationStatus& status) {
+Result<bool> Reconciler::write_status(const api::Migration& migration,
+                                      const api::MigrationStatus& status) {
   if (status == migration.status) return true;
   const auto now = clocks_.steady();
   if (without_progress(status) == without_progress(migration.status)) {
@@ -130,8 +144,8 @@ Result<bool> Reconciler::write_status(const api::Migration& migration, const api
   return true;
 }
 
-Result<std::optional<std::chrono::milliseconds>> Reconciler::reconcile(const std::string& namespace_name,
-                                                                       const std::string& name) {
+Result<std::optional<std::chrono::milliseconds>> Reconciler::reconcile(
+    const std::string& namespace_name, const std::string& name) {
   using Again = std::optional<std::chrono::milliseconds>;
   auto gathered = observer_.observe(namespace_name, name, clocks_.steady());
   if (!gathered.ok()) return gathered.error();
@@ -156,7 +170,8 @@ Result<std::optional<std::chrono::milliseconds>> Reconciler::reconcile(const std
   if (done.ok()) return decision.again;
   const auto failed = decide_failure(observed, decision, done.error(), clocks_.wall());
   if (!failed || *failed == decision.status) return done.error();
-  log::warning("a step failed for good", {{"migration", namespace_name + "/" + name}, {"error", done.error().message}});
+  log::warning("a step failed for good",
+               {{"migration", namespace_name + "/" + name}, {"error", done.error().message}});
   if (changed) {  // its resource version is a new one by now
     auto fresh = cluster_.get(Kind::kMigration, namespace_name, name);
     if (!fresh.ok()) return fresh.error();
@@ -169,7 +184,8 @@ Result<std::optional<std::chrono::milliseconds>> Reconciler::reconcile(const std
   if (!recorded.ok()) return recorded.error();
   // Past the commit, and in a rollback, there is no other way: the same again, with back-off.
   const bool same_again = is_committed(*failed) || decision.status.rollback;
-  return same_again ? Result<Again>(done.error()) : Result<Again>(Again(std::chrono::milliseconds(0)));
+  return same_again ? Result<Again>(done.error())
+                    : Result<Again>(Again(std::chrono::milliseconds(0)));
 }
 
 }  // namespace transship::controller

@@ -1,8 +1,9 @@
 // The reconciler: observe -> decide -> status -> execute, for one migration at a time.
 //
 // The decision's status is written before its action is done, with the resource version that was
-// observed: whoever decided on something old is refused, and an action is never ahead of the record of
-// it. Everything is idempotent, so a controller that dies between any two calls goes on to the same end.
+// observed: whoever decided on something old is refused, and an action is never ahead of the record
+// of it. Everything is idempotent, so a controller that dies between any two calls goes on to the
+// same end.
 #pragma once
 
 #include <chrono>
@@ -24,7 +25,8 @@ namespace transship::controller {
 class Announcer {
  public:
   virtual ~Announcer() = default;
-  virtual void changed(const api::Migration& before, const api::MigrationStatus& after, WallTime now) = 0;
+  virtual void changed(const api::Migration& before, const api::MigrationStatus& after,
+                       WallTime now) = 0;
   virtual void gone(const std::string& namespace_name, const std::string& name) = 0;
 };
 
@@ -35,10 +37,12 @@ struct Clocks {
 
 class Reconciler {
  public:
-  Reconciler(Cluster& cluster, Movers& movers, Announcer& announcer, const Settings& settings, Clocks clocks);
+  Reconciler(Cluster& cluster, Movers& movers, Announcer& announcer, const Settings& settings,
+             Clocks clocks);
 
   // One step of one migration. The value says when to look again; absent: when something changes.
-  Result<std::optional<std::chrono::milliseconds>> reconcile(const std::string& namespace_name, const std::string& name);
+  Result<std::optional<std::chrono::milliseconds>> reconcile(const std::string& namespace_name,
+                                                             const std::string& name);
 
  private:
   Status execute(const Observed& observed, const Action& action);
@@ -56,7 +60,8 @@ class Reconciler {
   Clocks clocks_;
   Observer observer_;
   Mutex mutex_;
-  std::map<std::string, std::chrono::steady_clock::time_point> progress_written_ GUARDED_BY(mutex_);  // by UID
+  std::map<std::string, std::chrono::steady_clock::time_point> progress_written_
+      GUARDED_BY(mutex_);  // by UID
 };
 
 }  // namespace transship::controller

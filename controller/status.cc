@@ -10,9 +10,10 @@ namespace condition = api::condition;
 
 constexpr size_t kMessageLimit = 2048;  // bytes; what people still read
 
-constexpr std::array kSteps = {condition::kValidated,   condition::kPrepared,  condition::kSourceStopped,
-                               condition::kTransferred, condition::kVerified,  condition::kCommitted,
-                               condition::kRestored,    condition::kSucceeded};
+constexpr std::array kSteps = {condition::kValidated,     condition::kPrepared,
+                               condition::kSourceStopped, condition::kTransferred,
+                               condition::kVerified,      condition::kCommitted,
+                               condition::kRestored,      condition::kSucceeded};
 
 std::string phase_of(const api::MigrationStatus& status, const api::MigrationSpec& spec) {
   if (const api::Condition* done = status.find(condition::kSucceeded)) {
@@ -35,11 +36,16 @@ std::string phase_of(const api::MigrationStatus& status, const api::MigrationSpe
 }  // namespace
 
 void set_condition(api::MigrationStatus& status, int64_t generation, std::string_view type,
-                   std::string_view value, std::string_view reason, std::string_view message, WallTime now) {
+                   std::string_view value, std::string_view reason, std::string_view message,
+                   WallTime now) {
   auto found = std::find_if(status.conditions.begin(), status.conditions.end(),
                             [&](const api::Condition& item) { return item.type == type; });
   if (found == status.conditions.end()) {
-    status.conditions.push_back({.type = std::string(type), .status = {}, .reason = {}, .message = {}, .last_transition_time = {}});
+    status.conditions.push_back({.type = std::string(type),
+                                 .status = {},
+                                 .reason = {},
+                                 .message = {},
+                                 .last_transition_time = {}});
     found = status.conditions.end() - 1;
   }
   if (found->status != value) found->last_transition_time = format_seconds(now);
@@ -49,9 +55,10 @@ void set_condition(api::MigrationStatus& status, int64_t generation, std::string
   found->observed_generation = generation;
 }
 
-void await(api::MigrationStatus& status, int64_t generation, std::string_view type, std::string_view reason,
-           std::string_view message, WallTime now) {
-  set_condition(status, generation, type, type == condition::kSucceeded ? "Unknown" : "False", reason, message, now);
+void await(api::MigrationStatus& status, int64_t generation, std::string_view type,
+           std::string_view reason, std::string_view message, WallTime now) {
+  set_condition(status, generation, type, type == condition::kSucceeded ? "Unknown" : "False",
+                reason, message, now);
 }
 
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,
@@ -67,7 +74,9 @@ bool is_finished(const api::MigrationStatus& status) {
   return done != nullptr && done->status != "Unknown";
 }
 
-bool is_committed(const api::MigrationStatus& status) { return status.is_true(condition::kCommitted); }
+bool is_committed(const api::MigrationStatus& status) {
+  return status.is_true(condition::kCommitted);
+}
 
 api::PodPlace restored_pod(const api::MigrationStatus& status) {
   if (!status.rollback) return status.target;
@@ -78,7 +87,8 @@ api::PodPlace restored_pod(const api::MigrationStatus& status) {
   return {status.source.node, note("rolledBackPodName"), note("rolledBackPodUID")};
 }
 
-void set_restored_pod(api::MigrationStatus& status, const std::string& name, const std::string& uid) {
+void set_restored_pod(api::MigrationStatus& status, const std::string& name,
+                      const std::string& uid) {
   if (status.rollback) {
     status.notes["rolledBackPodName"] = name;
     status.notes["rolledBackPodUID"] = uid;
@@ -108,7 +118,8 @@ void begin_attempt(api::MigrationStatus& status, int64_t generation, WallTime no
   for (const char* step : kSteps) {
     set_condition(next, generation, step, "Unknown", "NotReached", "", now);
     // A condition that was Unknown before keeps its time.
-    if (const api::Condition* last = status.find(step); last != nullptr && last->status == "Unknown") {
+    if (const api::Condition* last = status.find(step);
+        last != nullptr && last->status == "Unknown") {
       next.conditions.back().last_transition_time = last->last_transition_time;
     }
   }

@@ -11,14 +11,16 @@ namespace transship::controller {
 
 // Sets a condition; lastTransitionTime moves only when its status changes (metav1.Condition).
 void set_condition(api::MigrationStatus& status, int64_t generation, std::string_view type,
-                   std::string_view value, std::string_view reason, std::string_view message, WallTime now);
+                   std::string_view value, std::string_view reason, std::string_view message,
+                   WallTime now);
 
 // The condition is False (Succeeded: Unknown, since False would be the end) with this reason while
 // something is awaited; message says what.
-void await(api::MigrationStatus& status, int64_t generation, std::string_view type, std::string_view reason,
-           std::string_view message, WallTime now);
+void await(api::MigrationStatus& status, int64_t generation, std::string_view type,
+           std::string_view reason, std::string_view message, WallTime now);
 
-// Begins the rollback, unless one has begun or the migration is committed. Reasons are stable, CamelCase.
+// Begins the rollback, unless one has begun or the migration is committed. Reasons are stable,
+// CamelCase.
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,
                     WallTime now);
 
@@ -26,9 +28,11 @@ void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::
 bool is_finished(const api::MigrationStatus& status);
 bool is_committed(const api::MigrationStatus& status);
 
-// The pod that was brought up: on the target, or in a rollback on the source. Empty names: none yet.
+// The pod that was brought up: on the target, or in a rollback on the source. Empty names: none
+// yet.
 api::PodPlace restored_pod(const api::MigrationStatus& status);
-void set_restored_pod(api::MigrationStatus& status, const std::string& name, const std::string& uid);
+void set_restored_pod(api::MigrationStatus& status, const std::string& name,
+                      const std::string& uid);
 
 // The phase that people see, from the conditions alone; a new one is added to phase_times.
 void derive_phase(api::MigrationStatus& status, const api::MigrationSpec& spec, WallTime now);

@@ -1,5 +1,6 @@
 // The steps of a migration, each a pure function of the same context; decide.cc calls them in turn.
-// A step returns a Decision when there is something to do or to wait for, and nullopt when it is done.
+// A step returns a Decision when there is something to do or to wait for, and nullopt when it is
+// done.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,9 @@ struct Context {
   // Some emptyDir is copied, so the pod to restore needs the gate.
   [[nodiscard]] bool places_empty_dirs() const;
 
-  Decision act(Action action, std::chrono::milliseconds again = 0ms) { return {status, std::move(action), again}; }
+  Decision act(Action action, std::chrono::milliseconds again = 0ms) {
+    return {status, std::move(action), again};
+  }
   Decision again(std::chrono::milliseconds delay = 0ms) { return {status, {}, delay}; }
   Decision wait(std::string_view type, std::string_view reason, std::string_view message,
                 std::chrono::milliseconds delay);
@@ -67,15 +70,15 @@ api::TaskRequest task_request(const Context& context, api::MoverRole role);
 
 // A task of a mover that answers: nullopt once it has succeeded. A failed task fails the attempt
 // before the commit, and is tried again after it and in a rollback.
-Step task(Context& context, api::MoverRole role, api::TaskKind kind, const api::TaskRequest& request,
-          std::chrono::milliseconds poll);
+Step task(Context& context, api::MoverRole role, api::TaskKind kind,
+          const api::TaskRequest& request, std::chrono::milliseconds poll);
 const api::TaskState* task_state(const Observed& observed, api::MoverRole role, api::TaskKind kind);
 
 // The hold on the owner's replacement: set in status, and seen to be in force by the API server.
 Step hold(Context& context);
 
-// The proof that the source pod cannot run any more, and its object out of the way. Only called where
-// the pod has to end: after a graceful stop, or after the commit.
+// The proof that the source pod cannot run any more, and its object out of the way. Only called
+// where the pod has to end: after a graceful stop, or after the commit.
 Step source_is_dead(Context& context);
 Step remove_source_pod(Context& context);
 

@@ -13,7 +13,9 @@ using api::SourceProcesses;
 constexpr double kHoldSeconds = 15;  // an admission policy's parameter lags by milliseconds
 
 Object selector_of(const Observed& observed) {
-  return observed.owner_deployment ? at(*observed.owner_deployment, {"spec", "selector", "matchLabels"}) : Object();
+  return observed.owner_deployment
+             ? at(*observed.owner_deployment, {"spec", "selector", "matchLabels"})
+             : Object();
 }
 
 api::Hold make_hold(const Context& context) {
@@ -36,7 +38,9 @@ api::Hold make_hold(const Context& context) {
 }
 
 Patch set_finalizers(const Context& context, const Object& pod, Object finalizers) {
-  return Patch{Kind::kPod, context.migration().namespace_name, name_of(pod),
+  return Patch{Kind::kPod,
+               context.migration().namespace_name,
+               name_of(pod),
                {{"metadata",
                  {{"uid", uid_of(pod)},
                   {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
@@ -46,20 +50,24 @@ Patch set_finalizers(const Context& context, const Object& pod, Object finalizer
 // Everything that can be done while the pod still runs.
 Step before_the_stop(Context& context) {
   const Observed& observed = context.observed;
-  if (!observed.source_pod) return context.fail("PodDeleted", "the source pod is gone before it was stopped");
+  if (!observed.source_pod)
+    return context.fail("PodDeleted", "the source pod is gone before it was stopped");
   if (is_deleting(*observed.source_pod)) {
     return context.fail("PodDeleted", "the source pod was deleted by somebody else");
   }
-  if (pod_is_finished(*observed.source_pod)) return context.fail("PodFinished", "the source pod has ended by itself");
+  if (pod_is_finished(*observed.source_pod))
+    return context.fail("PodFinished", "the source pod has ended by itself");
   if (context.spec().suspend) {
-    return context.wait(condition::kSourceStopped, "Suspended", "spec.suspend holds the migration before the stop", 1000ms);
+    return context.wait(condition::kSourceStopped, "Suspended",
+                        "spec.suspend holds the migration before the stop", 1000ms);
   }
   if (context.owned()) {
     if (Step step = hold(context)) return step;
   }
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
   if (context.places_empty_dirs() && context.graceful()) {
-    if (Step step = task(context, MoverRole::kSender, api::TaskKind::kPin, task_request(context, MoverRole::kSender), kSoon)) {
+    if (Step step = task(context, MoverRole::kSender, api::TaskKind::kPin,
+                         task_request(context, MoverRole::kSender), kSoon)) {
       return step;
     }
   }
@@ -77,7 +85,8 @@ Step freeze(Context& context) {
     return context.fail("PodDeleted", "the source pod was deleted by somebody else");
   }
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
-  return task(context, MoverRole::kSender, api::TaskKind::kFreeze, task_request(context, MoverRole::kSender), kSoon);
+  return task(context, MoverRole::kSender, api::TaskKind::kFreeze,
+              task_request(context, MoverRole::kSender), kSoon);
 }
 
 }  // namespace
@@ -92,12 +101,14 @@ Step hold(Context& context) {
   if (!is_committed(context.status)) {
     const api::Condition* prepared = context.status.find(condition::kPrepared);
     if (seconds_since(prepared->last_transition_time, context.now) > kHoldSeconds) {
-      return context.fail("HoldNotInForce", std::string("the admission policy ") + kHoldPolicy +
-                                                " does not hold a replacement: is its binding there, and does "
-                                                "another policy take the scheduling gate away?");
+      return context.fail("HoldNotInForce",
+                          std::string("the admission policy ") + kHoldPolicy +
+                              " does not hold a replacement: is its binding there, and does "
+                              "another policy take the scheduling gate away?");
     }
   }
-  return context.wait(type, "HoldPending", "waiting for the hold on the replacement to be in force", kSoon);
+  return context.wait(type, "HoldPending", "waiting for the hold on the replacement to be in force",
+                      kSoon);
 }
 
 Step source_is_dead(Context& context) {
@@ -105,8 +116,9 @@ Step source_is_dead(Context& context) {
   const char* type = current_condition(context.status);
   if (observed.source_pod && !is_deleting(*observed.source_pod)) {
     // With the resource version: a delete that comes late finds a changed pod and does nothing.
-    return context.act(Delete{{{Kind::kPod, context.migration().namespace_name, name_of(*observed.source_pod),
-                                uid_of(*observed.source_pod), context.graceful() ? std::nullopt : std::optional<int>(1),
+    return context.act(Delete{{{Kind::kPod, context.migration().namespace_name,
+                                name_of(*observed.source_pod), uid_of(*observed.source_pod),
+                                context.graceful() ? std::nullopt : std::optional<int>(1),
                                 text_at(*observed.source_pod, {"metadata", "resourceVersion"})}}},
                        kSoon);
   }
@@ -116,17 +128,21 @@ Step source_is_dead(Context& context) {
     // A mover that was made anew has to be told whose processes they are.
     api::TaskRequest request = task_request(context, MoverRole::kSender);
     request.volumes.clear();
-    if (Step step = task(context, MoverRole::kSender, api::TaskKind::kInspect, request, kSoon)) return step;
+    if (Step step = task(context, MoverRole::kSender, api::TaskKind::kInspect, request, kSoon))
+      return step;
   }
   if (processes == SourceProcesses::kFrozen) {
-    const Step killing = task(context, MoverRole::kSender, api::TaskKind::kKill, task_request(context, MoverRole::kSender), kSoon);
+    const Step killing = task(context, MoverRole::kSender, api::TaskKind::kKill,
+                              task_request(context, MoverRole::kSender), kSoon);
     if (killing) return killing;
   }
   if (processes != SourceProcesses::kNone) {
-    return context.wait(type, "SourceTerminating", "waiting for the source pod's processes to end", kSoon);
+    return context.wait(type, "SourceTerminating", "waiting for the source pod's processes to end",
+                        kSoon);
   }
   if (observed.source_pod && !all_containers_terminated(*observed.source_pod)) {
-    return context.wait(type, "SourceTerminating", "the kubelet has not reported the containers terminated yet", kSoon);
+    return context.wait(type, "SourceTerminating",
+                        "the kubelet has not reported the containers terminated yet", kSoon);
   }
   return std::nullopt;
 }
@@ -142,7 +158,9 @@ Step remove_source_pod(Context& context) {
     return context.act(set_finalizers(context, pod, finalizers.empty() ? Object() : finalizers));
   }
   // The kubelet would hold the object until the pinned emptyDirs are gone; it is proven dead.
-  return context.act(Delete{{{Kind::kPod, context.migration().namespace_name, name_of(pod), uid_of(pod), 0}}}, kSoon);
+  return context.act(
+      Delete{{{Kind::kPod, context.migration().namespace_name, name_of(pod), uid_of(pod), 0}}},
+      kSoon);
 }
 
 Step stop_source(Context& context) {
@@ -151,7 +169,8 @@ Step stop_source(Context& context) {
   if (Step step = context.graceful() ? source_is_dead(context) : freeze(context)) return step;
   context.status.stopped_time = format_micros(context.now);
   context.done(condition::kSourceStopped, context.graceful() ? "Terminated" : "Frozen",
-               context.graceful() ? "every process of the source pod has ended" : "every process of the source pod is frozen");
+               context.graceful() ? "every process of the source pod has ended"
+                                  : "every process of the source pod is frozen");
   return context.again();
 }
 

@@ -7,9 +7,11 @@ namespace {
 
 namespace condition = api::condition;
 
-// The pod is not (any more) one that can be moved. Before anything was made this ends the migration.
+// The pod is not (any more) one that can be moved. Before anything was made this ends the
+// migration.
 Decision refuse(Context& context, std::string_view reason, const std::string& message) {
-  await(context.status, context.migration().generation, condition::kValidated, reason, message, context.now);
+  await(context.status, context.migration().generation, condition::kValidated, reason, message,
+        context.now);
   return context.fail(reason, message);
 }
 
@@ -21,16 +23,19 @@ std::optional<Object> pod_to_move(const Observed& observed) {
 
 Step validate(Context& context) {
   const Observed& observed = context.observed;
-  const std::string who = "pod " + context.migration().namespace_name + "/" + context.spec().pod_name;
+  const std::string who =
+      "pod " + context.migration().namespace_name + "/" + context.spec().pod_name;
   if (!observed.source_pod) {
     if (!observed.other_pod) return refuse(context, "PodNotFound", who + " does not exist");
-    return refuse(context, "PodReplaced", who + " has another UID than spec.podRef.uid: " + uid_of(*pod_to_move(observed)));
+    return refuse(context, "PodReplaced",
+                  who + " has another UID than spec.podRef.uid: " + uid_of(*pod_to_move(observed)));
   }
   const Object& pod = *observed.source_pod;
   if (is_deleting(pod)) return refuse(context, "PodTerminating", who + " is being deleted");
   if (text_at(pod, {"status", "phase"}) != "Running") {
-    return refuse(context, "PodNotRunning", who + " is in phase " + text_at(pod, {"status", "phase"}) +
-                                                ", and only a running pod is moved");
+    return refuse(context, "PodNotRunning",
+                  who + " is in phase " + text_at(pod, {"status", "phase"}) +
+                      ", and only a running pod is moved");
   }
   const PreflightReport report = preflight(observed, context.settings);
   context.status.preflight = report.checks;

@@ -32,12 +32,15 @@ Object tls_volume(const api::Migration& migration, api::MoverRole role) {
               {{"key", name + ".key"}, {"path", "tls.key"}}}}}}};
 }
 
-Object mover_container(const api::Migration& migration, const Settings& settings, api::MoverRole role,
-                       const std::string& node) {
-  Object mounts = {{{"name", "tls"}, {"mountPath", "/etc/transship/tls"}, {"readOnly", true}},
-                   // Pins are mounts: only Bidirectional lets them reach the kubelet and outlive the mover.
-                   {{"name", "kubelet"}, {"mountPath", settings.kubelet_root}, {"mountPropagation", "Bidirectional"}},
-                   {{"name", "run"}, {"mountPath", "/run"}}};
+Object mover_container(const api::Migration& migration, const Settings& settings,
+                       api::MoverRole role, const std::string& node) {
+  Object mounts = {
+      {{"name", "tls"}, {"mountPath", "/etc/transship/tls"}, {"readOnly", true}},
+      // Pins are mounts: only Bidirectional lets them reach the kubelet and outlive the mover.
+      {{"name", "kubelet"},
+       {"mountPath", settings.kubelet_root},
+       {"mountPropagation", "Bidirectional"}},
+      {{"name", "run"}, {"mountPath", "/run"}}};
   if (migration.spec.mode == api::TransferMode::kArchive) {
     mounts.push_back({{"name", "archive"}, {"mountPath", "/archive"}});
   }
@@ -46,19 +49,22 @@ Object mover_container(const api::Migration& migration, const Settings& settings
           {"imagePullPolicy", settings.mover_image_pull_policy},
           {"command", {"/usr/bin/transship-mover"}},
           {"args", arguments(migration, settings, role, node)},
-          {"securityContext", {{"privileged", true}, {"runAsUser", 0}, {"readOnlyRootFilesystem", true}}},
+          {"securityContext",
+           {{"privileged", true}, {"runAsUser", 0}, {"readOnlyRootFilesystem", true}}},
           {"terminationMessagePolicy", "FallbackToLogsOnError"},
           {"resources", {{"requests", {{"cpu", "50m"}, {"memory", "32Mi"}}}}},
           {"volumeMounts", std::move(mounts)}};
 }
 
-Object mover_pod_spec(const api::Migration& migration, const Settings& settings, api::MoverRole role,
-                      const std::string& node) {
-  Object volumes = {tls_volume(migration, role),
-                    {{"name", "kubelet"}, {"hostPath", {{"path", settings.kubelet_root}, {"type", "Directory"}}}},
-                    {{"name", "run"}, {"emptyDir", {{"medium", "Memory"}, {"sizeLimit", "16Mi"}}}}};
+Object mover_pod_spec(const api::Migration& migration, const Settings& settings,
+                      api::MoverRole role, const std::string& node) {
+  Object volumes = {
+      tls_volume(migration, role),
+      {{"name", "kubelet"}, {"hostPath", {{"path", settings.kubelet_root}, {"type", "Directory"}}}},
+      {{"name", "run"}, {"emptyDir", {{"medium", "Memory"}, {"sizeLimit", "16Mi"}}}}};
   if (migration.spec.mode == api::TransferMode::kArchive) {
-    volumes.push_back({{"name", "archive"}, {"persistentVolumeClaim", {{"claimName", migration.spec.archive_claim}}}});
+    volumes.push_back({{"name", "archive"},
+                       {"persistentVolumeClaim", {{"claimName", migration.spec.archive_claim}}}});
   }
   return {{"restartPolicy", "Never"},
           {"nodeName", node},
@@ -77,8 +83,9 @@ Object mover_pod_spec(const api::Migration& migration, const Settings& settings,
 Object mover_job(const api::Migration& migration, const Settings& settings, api::MoverRole role,
                  const std::string& node) {
   const std::string role_name(to_string(role));
-  Object metadata = child_metadata(migration, settings.operator_namespace,
-                                   mover_job_name(migration, role, migration.status.epoch), role_name);
+  Object metadata =
+      child_metadata(migration, settings.operator_namespace,
+                     mover_job_name(migration, role, migration.status.epoch), role_name);
   Object pod_metadata = {{"labels", metadata["labels"]}, {"annotations", metadata["annotations"]}};
   return {{"apiVersion", "batch/v1"},
           {"kind", "Job"},

@@ -38,10 +38,12 @@ Object gate_container(const Settings& settings, bool guaranteed) {
 // What the server, the kubelet and earlier migrations put in, and a new pod must not bring along.
 Object stripped_spec(const Object& pod) {
   Object spec = at(pod, {"spec"});
-  for (const char* field : {"nodeName", "ephemeralContainers", "overhead", "priority", "schedulingGates"}) {
+  for (const char* field :
+       {"nodeName", "ephemeralContainers", "overhead", "priority", "schedulingGates"}) {
     spec.erase(field);
   }
-  if (spec.contains("initContainers")) spec["initContainers"] = named_removed(spec["initContainers"], kGate);
+  if (spec.contains("initContainers"))
+    spec["initContainers"] = named_removed(spec["initContainers"], kGate);
   if (spec.contains("volumes")) spec["volumes"] = named_removed(spec["volumes"], kGate);
   return spec;
 }
@@ -57,7 +59,10 @@ void insert_gate(Object& spec, const Settings& settings, bool guaranteed) {
 
 Object pod_secret(const api::Migration& migration, const Settings& settings, const Object& pod,
                   const std::map<std::string, Object>& claims) {
-  Object saved = {{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", Object::object()}, {"spec", stripped_spec(pod)}};
+  Object saved = {{"apiVersion", "v1"},
+                  {"kind", "Pod"},
+                  {"metadata", Object::object()},
+                  {"spec", stripped_spec(pod)}};
   for (const char* field : {"name", "namespace", "labels", "annotations", "uid"}) {
     if (at(pod, {"metadata", field}).is_null()) continue;
     saved["metadata"][field] = at(pod, {"metadata", field});
@@ -65,14 +70,15 @@ Object pod_secret(const api::Migration& migration, const Settings& settings, con
   if (saved["metadata"].contains("annotations")) saved["metadata"]["annotations"].erase(kLock);
   return {{"apiVersion", "v1"},
           {"kind", "Secret"},
-          {"metadata", child_metadata(migration, settings.operator_namespace, pod_secret_name(migration), "pod")},
+          {"metadata", child_metadata(migration, settings.operator_namespace,
+                                      pod_secret_name(migration), "pod")},
           {"type", "Opaque"},
           {"immutable", true},
           {"stringData", {{"pod.json", saved.dump()}, {"claims.json", Object(claims).dump()}}}};
 }
 
-Object replacement_pod(const api::Migration& migration, const Settings& settings, const Object& saved_pod,
-                       const std::string& node, bool gate, bool held) {
+Object replacement_pod(const api::Migration& migration, const Settings& settings,
+                       const Object& saved_pod, const std::string& node, bool gate, bool held) {
   Object metadata = at(saved_pod, {"metadata"});
   metadata.erase("uid");
   metadata["annotations"][kLock] = migration.uid;
@@ -82,7 +88,10 @@ Object replacement_pod(const api::Migration& migration, const Settings& settings
   const Object patch = release_to_node(Object{{"spec", spec}}, node);
   spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
       patch["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-  return {{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", std::move(metadata)}, {"spec", std::move(spec)}};
+  return {{"apiVersion", "v1"},
+          {"kind", "Pod"},
+          {"metadata", std::move(metadata)},
+          {"spec", std::move(spec)}};
 }
 
 Object hold_probe(const api::Migration& migration, const Object& source_pod) {
@@ -95,11 +104,15 @@ Object hold_probe(const api::Migration& migration, const Object& source_pod) {
                         {"uid", owner.uid},
                         {"controller", true},
                         {"blockOwnerDeletion", true}}}}};
-  if (at(source_pod, {"metadata", "labels"}).is_object()) metadata["labels"] = at(source_pod, {"metadata", "labels"});
+  if (at(source_pod, {"metadata", "labels"}).is_object())
+    metadata["labels"] = at(source_pod, {"metadata", "labels"});
   // The source pod still has its name, so the probe says by a label whose pod it stands for.
   metadata["generateName"] = owner.name + "-";
   metadata["labels"][kHoldProbe] = migration.uid;
-  return {{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", std::move(metadata)}, {"spec", stripped_spec(source_pod)}};
+  return {{"apiVersion", "v1"},
+          {"kind", "Pod"},
+          {"metadata", std::move(metadata)},
+          {"spec", stripped_spec(source_pod)}};
 }
 
 }  // namespace transship::controller::render

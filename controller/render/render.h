@@ -11,35 +11,38 @@
 
 namespace transship::controller::render {
 
-// The privileged, node-local Job of one mover; it has no API token. `node` is where it runs, also if
-// that node is cordoned: draining a node is what migrations are for.
+// The privileged, node-local Job of one mover; it has no API token. `node` is where it runs, also
+// if that node is cordoned: draining a node is what migrations are for.
 Object mover_job(const api::Migration& migration, const Settings& settings, api::MoverRole role,
                  const std::string& node);
 
 // A pod that asks the scheduler for room exactly as the source pod does, less the source node, and
 // mounts the staging claims, so that its node is the target and the volumes are provisioned there.
 // `with_claims` is false for a dry run, which provisions nothing.
-Object reservation_pod(const api::Migration& migration, const Settings& settings, const Object& source_pod,
-                       bool with_claims);
+Object reservation_pod(const api::Migration& migration, const Settings& settings,
+                       const Object& source_pod, bool with_claims);
 
-// A claim in the operator's namespace like `claim`, unbound, of `storage_class` where that is given.
-Object staging_claim(const api::Migration& migration, const Settings& settings, const std::string& volume,
-                     const Object& claim);
+// A claim in the operator's namespace like `claim`, unbound, of `storage_class` where that is
+// given.
+Object staging_claim(const api::Migration& migration, const Settings& settings,
+                     const std::string& volume, const Object& claim);
 
 // The claim that takes the place of `claim` under its name, bound to `volume_name`.
-Object replacement_claim(const Object& claim, const std::string& volume_name, const api::Migration& migration);
+Object replacement_claim(const Object& claim, const std::string& volume_name,
+                         const api::Migration& migration);
 
-// The Secret that keeps what recreation needs when the originals are gone: "pod.json", less what the
-// server fills in, and "claims.json", claims by the pod's names for them.
+// The Secret that keeps what recreation needs when the originals are gone: "pod.json", less what
+// the server fills in, and "claims.json", claims by the pod's names for them.
 Object pod_secret(const api::Migration& migration, const Settings& settings, const Object& pod,
                   const std::map<std::string, Object>& claims);
 
 // The bare pod made anew on `node`: same name and settings. With a gate where emptyDirs are placed;
 // with the scheduling gate where `held`.
-Object replacement_pod(const api::Migration& migration, const Settings& settings, const Object& saved_pod,
-                       const std::string& node, bool gate, bool held);
+Object replacement_pod(const api::Migration& migration, const Settings& settings,
+                       const Object& saved_pod, const std::string& node, bool gate, bool held);
 
-// The merge patch that lets a held replacement go to `node`: affinity set, our scheduling gate removed.
+// The merge patch that lets a held replacement go to `node`: affinity set, our scheduling gate
+// removed.
 Object release_to_node(const Object& pod, const std::string& node);
 
 // The pod that an owner would make, for the dry-run create that shows whether the hold is in force.

@@ -19,20 +19,22 @@ constexpr std::array<std::pair<VolumePlan, const char*>, 4> kPlans = {
 template <typename T>
 using TextFields = std::vector<std::pair<const char*, std::string T::*>>;
 
-const TextFields<VolumeStatus> kVolumeTexts = {{"kind", &VolumeStatus::kind},
-                                               {"medium", &VolumeStatus::medium},
-                                               {"claimName", &VolumeStatus::claim_name},
-                                               {"claimUID", &VolumeStatus::claim_uid},
-                                               {"sourceVolumeName", &VolumeStatus::source_volume},
-                                               {"targetVolumeName", &VolumeStatus::target_volume},
-                                               {"sourceReclaimPolicy", &VolumeStatus::source_reclaim_policy},
-                                               {"targetReclaimPolicy", &VolumeStatus::target_reclaim_policy},
-                                               {"sourcePath", &VolumeStatus::source_path},
-                                               {"targetPath", &VolumeStatus::target_path},
-                                               {"digest", &VolumeStatus::digest},
-                                               {"message", &VolumeStatus::message}};
-const TextFields<PodPlace> kPlaceTexts = {
-    {"nodeName", &PodPlace::node}, {"podName", &PodPlace::pod_name}, {"podUID", &PodPlace::pod_uid}};
+const TextFields<VolumeStatus> kVolumeTexts = {
+    {"kind", &VolumeStatus::kind},
+    {"medium", &VolumeStatus::medium},
+    {"claimName", &VolumeStatus::claim_name},
+    {"claimUID", &VolumeStatus::claim_uid},
+    {"sourceVolumeName", &VolumeStatus::source_volume},
+    {"targetVolumeName", &VolumeStatus::target_volume},
+    {"sourceReclaimPolicy", &VolumeStatus::source_reclaim_policy},
+    {"targetReclaimPolicy", &VolumeStatus::target_reclaim_policy},
+    {"sourcePath", &VolumeStatus::source_path},
+    {"targetPath", &VolumeStatus::target_path},
+    {"digest", &VolumeStatus::digest},
+    {"message", &VolumeStatus::message}};
+const TextFields<PodPlace> kPlaceTexts = {{"nodeName", &PodPlace::node},
+                                          {"podName", &PodPlace::pod_name},
+                                          {"podUID", &PodPlace::pod_uid}};
 const TextFields<Owner> kOwnerTexts = {
     {"ownerKind", &Owner::kind}, {"ownerName", &Owner::name}, {"ownerUID", &Owner::uid}};
 const TextFields<MigrationStatus> kStatusTexts = {
@@ -43,11 +45,12 @@ const TextFields<MigrationStatus> kStatusTexts = {
     {"sourceStoppedTime", &MigrationStatus::stopped_time},
     {"committedTime", &MigrationStatus::committed_time},
     {"restoredTime", &MigrationStatus::restored_time}};
-const TextFields<Condition> kConditionTexts = {{"type", &Condition::type},
-                                               {"status", &Condition::status},
-                                               {"reason", &Condition::reason},
-                                               {"message", &Condition::message},
-                                               {"lastTransitionTime", &Condition::last_transition_time}};
+const TextFields<Condition> kConditionTexts = {
+    {"type", &Condition::type},
+    {"status", &Condition::status},
+    {"reason", &Condition::reason},
+    {"message", &Condition::message},
+    {"lastTransitionTime", &Condition::last_transition_time}};
 const TextFields<PreflightCheck> kPreflightTexts = {{"check", &PreflightCheck::check},
                                                     {"result", &PreflightCheck::result},
                                                     {"message", &PreflightCheck::message}};
@@ -85,9 +88,11 @@ MigrationSpec read_spec(const json& in) {
   spec.include_volumes = volumes.value("include", std::vector<std::string>{});
   spec.exclude_volumes = volumes.value("exclude", std::vector<std::string>{});
   const json strategy = section(in, "strategy");
-  spec.stop = strategy.value("stop", "Graceful") == "Freeze" ? StopMode::kFreeze : StopMode::kGraceful;
+  spec.stop =
+      strategy.value("stop", "Graceful") == "Freeze" ? StopMode::kFreeze : StopMode::kGraceful;
   const json transfer = section(in, "transfer");
-  spec.mode = transfer.value("mode", "Direct") == "Archive" ? TransferMode::kArchive : TransferMode::kDirect;
+  spec.mode = transfer.value("mode", "Direct") == "Archive" ? TransferMode::kArchive
+                                                            : TransferMode::kDirect;
   spec.archive_claim = section(transfer, "archive").value("claimName", "");
   spec.bandwidth_bytes_per_second = transfer.value("bandwidthLimitBytesPerSecond", int64_t{0});
   spec.source_retention_seconds = in.value("sourceRetentionSeconds", int64_t{0});
@@ -144,14 +149,15 @@ Progress read_progress(const json& in) {
 }
 
 json write_progress(const Progress& progress) {
-  return {{"percent", progress.percent},
-          {"text", std::to_string(progress.percent) + "%"},
-          {"transferredBytes", progress.transferred_bytes},
-          {"totalBytes", progress.total_bytes},
-          {"remainingBytes", std::max<int64_t>(0, progress.total_bytes - progress.transferred_bytes)},
-          {"transferredEntries", progress.transferred_entries},
-          {"totalEntries", progress.total_entries},
-          {"bytesPerSecond", progress.bytes_per_second}};
+  return {
+      {"percent", progress.percent},
+      {"text", std::to_string(progress.percent) + "%"},
+      {"transferredBytes", progress.transferred_bytes},
+      {"totalBytes", progress.total_bytes},
+      {"remainingBytes", std::max<int64_t>(0, progress.total_bytes - progress.transferred_bytes)},
+      {"transferredEntries", progress.transferred_entries},
+      {"totalEntries", progress.total_entries},
+      {"bytesPerSecond", progress.bytes_per_second}};
 }
 
 Hold read_hold(const json& in) {
@@ -183,7 +189,8 @@ MigrationStatus read_status(const json& in) {
   read_texts(section(in, "source"), kPlaceTexts, status.source);
   read_texts(section(in, "source"), kOwnerTexts, status.owner);
   read_texts(section(in, "target"), kPlaceTexts, status.target);
-  for (const json& item : in.value("volumes", json::array())) status.volumes.push_back(read_volume(item));
+  for (const json& item : in.value("volumes", json::array()))
+    status.volumes.push_back(read_volume(item));
   status.progress = read_progress(section(in, "progress"));
   if (in.contains("downtimeSeconds")) status.downtime_seconds = in["downtimeSeconds"].get<double>();
   if (in.contains("totalSeconds")) status.total_seconds = in["totalSeconds"].get<double>();
@@ -195,7 +202,8 @@ MigrationStatus read_status(const json& in) {
   }
   status.epoch = in.value("epoch", 0);
   status.attempts = in.value("attempts", 0);
-  if (in.contains("rollback")) read_texts(in["rollback"], kRollbackTexts, status.rollback.emplace());
+  if (in.contains("rollback"))
+    read_texts(in["rollback"], kRollbackTexts, status.rollback.emplace());
   if (in.contains("hold")) status.hold = read_hold(in["hold"]);
   status.notes = in.value("internal", std::map<std::string, std::string>{});
   return status;
@@ -221,8 +229,9 @@ void write_lists(const MigrationStatus& status, json& out) {
 }  // namespace
 
 const Condition* MigrationStatus::find(std::string_view type) const {
-  const auto found = std::find_if(conditions.begin(), conditions.end(),
-                                  [&](const Condition& condition) { return condition.type == type; });
+  const auto found =
+      std::find_if(conditions.begin(), conditions.end(),
+                   [&](const Condition& condition) { return condition.type == type; });
   return found == conditions.end() ? nullptr : &*found;
 }
 

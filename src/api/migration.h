@@ -1,5 +1,6 @@
-// ContainerMigration, transship.dev/v1alpha1: the resource as values. The schema with the sentence for
-// each field is crds/containermigrations.transship.dev.yaml; names here are the same in snake case.
+// ContainerMigration, transship.dev/v1alpha1: the resource as values. The schema with the sentence
+// for each field is crds/containermigrations.transship.dev.yaml; names here are the same in snake
+// case.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,8 @@ enum class VolumePlan {
   kCopy,      // content is copied to the target
   kBlank,     // left out by the user, but bound to the source node: an empty one takes its place
   kReattach,  // the target attaches the same volume
-  kRecreate,  // kubelet makes it anew (configMap, secret, projected, downwardAPI, left-out emptyDirs)
+  kRecreate,  // kubelet makes it anew (configMap, secret, projected, downwardAPI, left-out
+              // emptyDirs)
 };
 
 struct VolumeStatus {
@@ -71,9 +73,9 @@ struct VolumeStatus {
   std::string kind;  // "EmptyDir", "HostPath", "Local", "ConfigMap", ...
   VolumePlan plan = VolumePlan::kRecreate;
   std::string medium;
-  bool ephemeral = false;  // a generic ephemeral volume: its claim belongs to the pod
-  std::string claim_name;  // empty: not a claim
-  std::string claim_uid;   // of the claim that the source pod used
+  bool ephemeral = false;     // a generic ephemeral volume: its claim belongs to the pod
+  std::string claim_name;     // empty: not a claim
+  std::string claim_uid;      // of the claim that the source pod used
   std::string source_volume;  // PersistentVolume names
   std::string target_volume;
   std::string source_reclaim_policy;  // as they were before the migration set Retain
@@ -109,7 +111,8 @@ struct PreflightCheck {
   bool operator==(const PreflightCheck&) const = default;
 };
 
-// What the admission policy transship-hold reads while it is present: which pods to hold, and the gate.
+// What the admission policy transship-hold reads while it is present: which pods to hold, and the
+// gate.
 struct Hold {
   std::string owner_uid;
   std::string pod_name;
@@ -156,7 +159,7 @@ struct MigrationStatus {
   std::optional<double> total_seconds;
   std::vector<std::pair<std::string, std::string>> phase_times;  // phase, RFC 3339
   std::vector<PreflightCheck> preflight;
-  int epoch = 0;     // of the movers; grows whenever they are made anew
+  int epoch = 0;  // of the movers; grows whenever they are made anew
   int attempts = 0;
   std::optional<Rollback> rollback;
   std::optional<Hold> hold;
@@ -164,7 +167,8 @@ struct MigrationStatus {
   std::string stopped_time;
   std::string committed_time;
   std::string restored_time;
-  std::map<std::string, std::string> notes;  // the controller's own: manifest of the source pod and such
+  std::map<std::string, std::string>
+      notes;  // the controller's own: manifest of the source pod and such
   bool operator==(const MigrationStatus&) const = default;
 
   [[nodiscard]] const Condition* find(std::string_view type) const;

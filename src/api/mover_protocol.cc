@@ -23,8 +23,9 @@ constexpr std::array<Name<TaskKind>, 9> kTaskKinds = {{{TaskKind::kInspect, "ins
                                                        {TaskKind::kReceive, "receive"},
                                                        {TaskKind::kPlace, "place"},
                                                        {TaskKind::kRelease, "release"}}};
-constexpr std::array<Name<TaskPhase>, 3> kTaskPhases = {
-    {{TaskPhase::kRunning, "Running"}, {TaskPhase::kSucceeded, "Succeeded"}, {TaskPhase::kFailed, "Failed"}}};
+constexpr std::array<Name<TaskPhase>, 3> kTaskPhases = {{{TaskPhase::kRunning, "Running"},
+                                                         {TaskPhase::kSucceeded, "Succeeded"},
+                                                         {TaskPhase::kFailed, "Failed"}}};
 constexpr std::array<Name<SourceProcesses>, 4> kSourceProcesses = {
     {{SourceProcesses::kUnknown, "Unknown"},
      {SourceProcesses::kRunning, "Running"},
@@ -59,7 +60,8 @@ template <typename Enum, size_t N>
 Enum require(const std::array<Name<Enum>, N>& names, const json& object, const char* field) {
   const auto text = object.at(field).get<std::string>();
   if (const auto value = value_of(names, text)) return *value;
-  throw UnknownName(std::string("field ") + field + ": unknown value \"" + text.substr(0, 64) + '"');
+  throw UnknownName(std::string("field ") + field + ": unknown value \"" + text.substr(0, 64) +
+                    '"');
 }
 
 ErrorCode error_code_of(std::string_view text) {
@@ -125,13 +127,17 @@ auto parsed(std::string_view what, std::string_view body, Parse parse)
 
 std::string_view to_string(MoverRole role) { return name_of(kRoles, role); }
 std::string_view to_string(TaskKind kind) { return name_of(kTaskKinds, kind); }
-std::optional<TaskKind> parse_task_kind(std::string_view text) { return value_of(kTaskKinds, text); }
+std::optional<TaskKind> parse_task_kind(std::string_view text) {
+  return value_of(kTaskKinds, text);
+}
 
 std::string mover_name(const std::string& migration_uid, MoverRole role, int epoch) {
   return migration_uid + "." + std::string(to_string(role)) + "." + std::to_string(epoch);
 }
 
-std::string controller_name(const std::string& migration_uid) { return migration_uid + ".controller"; }
+std::string controller_name(const std::string& migration_uid) {
+  return migration_uid + ".controller";
+}
 
 void to_json(json& out, const MoverVolume& volume) {
   out = {{"name", volume.name},
@@ -175,7 +181,8 @@ json to_json_value(const TaskState& state) {
 
 json to_json_value(const MoverState& state) {
   json tasks = json::object();
-  for (const auto& [kind, task] : state.tasks) tasks[std::string(to_string(kind))] = to_json_value(task);
+  for (const auto& [kind, task] : state.tasks)
+    tasks[std::string(to_string(kind))] = to_json_value(task);
   return {{"migrationUid", state.migration_uid},
           {"role", to_string(state.role)},
           {"epoch", state.epoch},

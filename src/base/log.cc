@@ -12,10 +12,14 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(Level level) {
   switch (level) {
-    case Level::kDebug: return spdlog::level::debug;
-    case Level::kInfo: return spdlog::level::info;
-    case Level::kWarning: return spdlog::level::warn;
-    case Level::kError: return spdlog::level::err;
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarning:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -23,7 +27,8 @@ spdlog::level::level_enum to_spdlog(Level level) {
 std::shared_ptr<spdlog::logger> make_logger(std::string_view component, Level level) {
   auto logger = std::make_shared<spdlog::logger>(std::string(component),
                                                  std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  // The line's inside is already JSON (see write): spdlog only puts time, level and component before it.
+  // The line's inside is already JSON (see write): spdlog only puts time, level and component
+  // before it.
   logger->set_pattern(R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","component":"%n",%v})",
                       spdlog::pattern_time_type::utc);
   logger->set_level(to_spdlog(level));
@@ -102,20 +107,31 @@ std::string json_escape(std::string_view text) {
   return out;
 }
 
-void initialize(std::string_view component, Level level) { logger() = make_logger(component, level); }
+void initialize(std::string_view component, Level level) {
+  logger() = make_logger(component, level);
+}
 
 bool parse_level(std::string_view text, Level& level) {
-  if (text == "debug") level = Level::kDebug;
-  else if (text == "info") level = Level::kInfo;
-  else if (text == "warning") level = Level::kWarning;
-  else if (text == "error") level = Level::kError;
-  else return false;
+  if (text == "debug")
+    level = Level::kDebug;
+  else if (text == "info")
+    level = Level::kInfo;
+  else if (text == "warning")
+    level = Level::kWarning;
+  else if (text == "error")
+    level = Level::kError;
+  else
+    return false;
   return true;
 }
 
-void debug(std::string_view message, Fields fields) { write(spdlog::level::debug, message, fields); }
+void debug(std::string_view message, Fields fields) {
+  write(spdlog::level::debug, message, fields);
+}
 void info(std::string_view message, Fields fields) { write(spdlog::level::info, message, fields); }
-void warning(std::string_view message, Fields fields) { write(spdlog::level::warn, message, fields); }
+void warning(std::string_view message, Fields fields) {
+  write(spdlog::level::warn, message, fields);
+}
 void error(std::string_view message, Fields fields) { write(spdlog::level::err, message, fields); }
 
 }  // namespace transship::log

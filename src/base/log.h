@@ -2,8 +2,9 @@
 //
 //   log::info("copy finished", {{"volume", name}, {"bytes", std::to_string(n)}});
 //
-// Keys are camelCase; values are strings and are escaped. Never log a secret, a token or file content.
-// Safe from any thread. The seam keeps the library behind it (spdlog) out of every other file.
+// Keys are camelCase; values are strings and are escaped. Never log a secret, a token or file
+// content. Safe from any thread. The seam keeps the library behind it (spdlog) out of every other
+// file.
 #pragma once
 
 #include <initializer_list>
@@ -17,8 +18,8 @@ using Fields = std::initializer_list<std::pair<std::string_view, std::string>>;
 
 enum class Level { kDebug, kInfo, kWarning, kError };
 
-// Sets up the process's logger: `component` is on every line. Call once, first thing in main; before
-// that lines go out with component "transship".
+// Sets up the process's logger: `component` is on every line. Call once, first thing in main;
+// before that lines go out with component "transship".
 void initialize(std::string_view component, Level level);
 
 // "debug", "info", "warning" or "error"; anything else is false and leaves `level` alone.

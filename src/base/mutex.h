@@ -1,6 +1,6 @@
-// Mutex, MutexLock and the GUARDED_BY family: clang's thread-safety analysis over std::mutex, so that
-// a field read without its lock is a compile error (preset tidy). Plain std types under other compilers.
-// https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
+// Mutex, MutexLock and the GUARDED_BY family: clang's thread-safety analysis over std::mutex, so
+// that a field read without its lock is a compile error (preset tidy). Plain std types under other
+// compilers. https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
 #pragma once
 
 #include <mutex>

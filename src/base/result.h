@@ -1,8 +1,8 @@
 // Result<T>: what a function returns that can fail for a reason outside the program.
 //
-// The convention, kept everywhere: no exception crosses a file boundary; a library's exceptions end in
-// the file that wraps it. An Error says what was tried, on what, why it failed, and, where there is
-// something the user can do, what to do. A caller that adds context uses `Error::during`. Broken
+// The convention, kept everywhere: no exception crosses a file boundary; a library's exceptions end
+// in the file that wraps it. An Error says what was tried, on what, why it failed, and, where there
+// is something the user can do, what to do. A caller that adds context uses `Error::during`. Broken
 // invariants (bugs) are asserts, not errors.
 #pragma once
 
@@ -35,7 +35,7 @@ std::string_view to_string(ErrorCode code);
 
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
-  std::string message;         // what was tried, on what, why it failed
+  std::string message;          // what was tried, on what, why it failed
   int retry_after_seconds = 0;  // the server's Retry-After; 0 where it said nothing
 
   // The same error with "context: " before its message.
@@ -48,8 +48,10 @@ Error errno_error(std::string_view tried, int errno_value);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -88,9 +90,9 @@ using Status = Result<void>;
 }  // namespace transship
 
 // Returns the error of a Result-valued expression from the current function, if it has one.
-#define TRANSSHIP_TRY(expression)                                  \
-  do {                                                             \
-    if (auto try_result_ = (expression); !try_result_.ok()) {      \
-      return try_result_.error();                                  \
-    }                                                              \
+#define TRANSSHIP_TRY(expression)                             \
+  do {                                                        \
+    if (auto try_result_ = (expression); !try_result_.ok()) { \
+      return try_result_.error();                             \
+    }                                                         \
   } while (false)

@@ -17,9 +17,11 @@ std::string format(WallTime time, bool micros) {
   size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
   std::string out(text.data(), length);
   if (micros) {
-    const auto fraction = std::chrono::duration_cast<std::chrono::microseconds>(since_epoch - seconds);
+    const auto fraction =
+        std::chrono::duration_cast<std::chrono::microseconds>(since_epoch - seconds);
     std::array<char, 24> digits{};
-    std::snprintf(digits.data(), digits.size(), ".%06lld", static_cast<long long>(fraction.count()));
+    std::snprintf(digits.data(), digits.size(), ".%06lld",
+                  static_cast<long long>(fraction.count()));
     out += digits.data();
   }
   return out + "Z";

@@ -146,11 +146,13 @@ struct Call {
 Error handshake_error(const std::error_code& code) {
   const auto packed = static_cast<unsigned long>(static_cast<unsigned>(code.value()));
   const char* reason = ERR_reason_error_string(packed);
-  if (ERR_GET_LIB(packed) != ERR_LIB_SSL || reason == nullptr) {
+  if (ERR_SYSTEM_ERROR(packed) || ERR_GET_LIB(packed) == 0 || reason == nullptr) {
     return {ErrorCode::kUnavailable, "the connection broke in the TLS handshake"};
   }
   std::string text = std::string("TLS handshake: ") + reason;
-  if (ERR_GET_REASON(packed) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+  // Other libraries of OpenSSL than that for TLS only read certificates and signatures here.
+  if (ERR_GET_LIB(packed) != ERR_LIB_SSL ||
+      ERR_GET_REASON(packed) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
     text += " (its certificate is expired, has another name or is not from the right authority)";
   }
   return {ErrorCode::kInvalid, text};
@@ -202,6 +204,17 @@ bool same_keys(const Credentials& a, const Credentials& b) {
 // The library silently sends a request again when the server has closed a kept-alive connection.
 bool may_be_sent_twice(const std::string& method) { return method != "POST" && method != "PATCH"; }
 
+// The library looks hosts up as they stand in the URL, and an IPv6 address with its brackets is
+// none.
+web::uri dialled(const std::string& base_url) {
+  web::uri_builder url{web::uri(base_url)};
+  const std::string host = url.host();
+  if (host.starts_with('[') && host.ends_with(']')) {
+    url.set_host(host.substr(1, host.size() - 2));
+  }
+  return url.to_uri();
+}
+
 using OnPiece = std::function<Result<bool>(std::string_view)>;
 
 }  // namespace
@@ -236,8 +249,8 @@ Result<std::shared_ptr<Connections>> CpprestTransport::State::connections_for(
         const Status configured = configure_tls(tls.native_handle(), keys, tls13_only);
         if (!configured) log::error("TLS", {{"error", configured.error().message}});
       });
-  connections = std::make_shared<Connections>(
-      Connections{keys, config, web::http::client::http_client(endpoint.base_url, config)});
+  connections = std::make_shared<Connections>(Connections{
+      keys, config, web::http::client::http_client(dialled(endpoint.base_url), config)});
   return connections;
 }
 
@@ -273,7 +286,7 @@ Status CpprestTransport::State::pull(const Request& request, const Credentials& 
   sent.set_response_stream(concurrency::streams::streambuf<std::uint8_t>(sink).create_ostream());
   auto client = may_be_sent_twice(request.method)
                     ? (*to)->kept_alive
-                    : web::http::client::http_client(endpoint.base_url, (*to)->config);
+                    : web::http::client::http_client(dialled(endpoint.base_url), (*to)->config);
   client.request(sent, call.cancel.get_token())
       .then([exchange](const http_response& answer) {
         exchange->put_head(head_of(answer));

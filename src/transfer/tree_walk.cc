@@ -30,6 +30,9 @@ struct TreeWalk::Directory {
   size_t path_length = 0;
 };
 
+TreeWalk::TreeWalk(int root, Options options) : root_(root), options_(std::move(options)) {}
+TreeWalk::~TreeWalk() = default;
+
 Status TreeWalk::run(const Visit& visit) {
   path_ = ".";
   open_.clear();

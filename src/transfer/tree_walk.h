@@ -35,7 +35,10 @@ class TreeWalk {
   };
 
   // `root` is held by the caller and may be O_PATH.
-  TreeWalk(int root, Options options) : root_(root), options_(std::move(options)) {}
+  TreeWalk(int root, Options options);
+  ~TreeWalk();
+  TreeWalk(const TreeWalk&) = delete;
+  TreeWalk& operator=(const TreeWalk&) = delete;
 
   // Calls `visit` for every entry until it fails. kInvalid for a mount point inside.
   Status run(const Visit& visit);

@@ -1,5 +1,5 @@
-// Whole migrations against the simulated world: undisturbed, and with the operator dying after every
-// single write, replies lost, movers crashing, nodes going, users cancelling.
+// Whole migrations against the simulated world: undisturbed, and with the operator dying after
+// every single write, replies lost, movers crashing, nodes going, users cancelling.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,12 +26,16 @@ struct Trial {
     operator_ = std::make_unique<Reconciler>(
         world, world, world, settings,
         controller::Clocks{[this] { return world.now; },
-                           [this] { return std::chrono::steady_clock::time_point(world.now.time_since_epoch()); }});
+                           [this] {
+                             return std::chrono::steady_clock::time_point(
+                                 world.now.time_since_epoch());
+                           }});
   }
   bool ended(const std::string& name) {
     const Object migration = world.migration(name);
-    return migration.is_null() || (world.condition(name, "Succeeded").rfind("Unknown", 0) != 0 && !world.condition(name, "Succeeded").empty() &&
-           !controller::has_finalizer(migration, controller::kFinalizer));
+    return migration.is_null() || (world.condition(name, "Succeeded").rfind("Unknown", 0) != 0 &&
+                                   !world.condition(name, "Succeeded").empty() &&
+                                   !controller::has_finalizer(migration, controller::kFinalizer));
   }
   // Until the migration is over and cleaned up; false if it does not come to that.
   bool finish(const std::string& name, int most = 4000) {
@@ -46,7 +50,8 @@ struct Trial {
     world.tick();
     if (!again.ok()) last_error = again.error().message;
   }
-  bool step_until(const std::string& name, const std::string& condition, const std::string& prefix, int most = 1000) {
+  bool step_until(const std::string& name, const std::string& condition, const std::string& prefix,
+                  int most = 1000) {
     for (int i = 0; i < most; ++i) {
       if (world.condition(name, condition).rfind(prefix, 0) == 0) return true;
       step(name);
@@ -74,7 +79,8 @@ class EveryOwner : public ::testing::TestWithParam<std::tuple<const char*, const
 };
 
 INSTANTIATE_TEST_SUITE_P(Owners, EveryOwner,
-                         ::testing::Combine(::testing::Values("", "StatefulSet", "ReplicaSet"), ::testing::Values("Graceful", "Freeze")),
+                         ::testing::Combine(::testing::Values("", "StatefulSet", "ReplicaSet"),
+                                            ::testing::Values("Graceful", "Freeze")),
                          [](const auto& suite) {
                            const std::string owner = std::get<0>(suite.param);
                            return (owner.empty() ? "BarePod" : owner) + std::get<1>(suite.param);
@@ -102,7 +108,8 @@ TEST_P(EveryOwner, ReachesTheSameEndWhateverWriteTheOperatorDiesAt) {
   ASSERT_GT(writes, 20);
   for (const auto fate : {World::Fate::kRefused, World::Fate::kLost}) {
     for (int victim = 2; victim <= writes; ++victim) {
-      SCOPED_TRACE("write " + std::to_string(victim) + (fate == World::Fate::kLost ? ", reply lost" : ", refused"));
+      SCOPED_TRACE("write " + std::to_string(victim) +
+                   (fate == World::Fate::kLost ? ", reply lost" : ", refused"));
       Trial run(owner());
       run.world.writes = 0;
       run.world.apply_migration("m", spec());
@@ -121,7 +128,8 @@ TEST_P(EveryOwner, ReachesTheSameEndWhateverWriteTheOperatorDiesAt) {
       }
       for (int i = 0; i < 10; ++i) run.world.tick();
       EXPECT_TRUE(died);
-      EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated") << what << ": " << run.last_error;
+      EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated")
+          << what << ": " << run.last_error;
       EXPECT_EQ(run.world.workload_node(), "node-b") << what;
       EXPECT_THAT(run.world.violations, ::testing::IsEmpty()) << what;
       EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty()) << what;
@@ -137,10 +145,12 @@ TEST_P(EveryOwner, CancelledAtAnyMomentGoesBackOrGoesOn) {
     for (int i = 0; i < moment && !run.ended("m"); ++i) run.step("m");
     if (run.ended("m")) break;
     (*run.world.find(Kind::kMigration, "default", "m"))["spec"]["cancel"] = true;
-    run.world.find(Kind::kMigration, "default", "m")->at("metadata")["resourceVersion"] = "changed-" + std::to_string(moment);
+    run.world.find(Kind::kMigration, "default", "m")->at("metadata")["resourceVersion"] =
+        "changed-" + std::to_string(moment);
     const bool committed = run.world.condition("m", "Committed").rfind("True", 0) == 0;
     ASSERT_TRUE(run.finish("m")) << run.story("m");
-    EXPECT_EQ(run.world.condition("m", "Succeeded"), committed ? "True/Migrated" : "False/Cancelled");
+    EXPECT_EQ(run.world.condition("m", "Succeeded"),
+              committed ? "True/Migrated" : "False/Cancelled");
     EXPECT_EQ(run.world.workload_node(), committed ? "node-b" : "node-a");
     EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
     EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
@@ -249,8 +259,13 @@ TEST(Migration, SecondOneOfTheSamePodIsRefused) {
 TEST(Migration, ForeignObjectOfAChildsNameIsLeftUntouched) {
   Trial run;
   run.world.apply_migration("m", to_b({{"suspend", true}}));
-  const std::string name = "transship-" + controller::uid_of(run.world.migration("m")) + "-sender-1";
-  ASSERT_TRUE(run.world.create(Kind::kJob, {{"metadata", {{"name", name}, {"namespace", "transship-system"}}}}, false).ok());
+  const std::string name =
+      "transship-" + controller::uid_of(run.world.migration("m")) + "-sender-1";
+  ASSERT_TRUE(run.world
+                  .create(Kind::kJob,
+                          {{"metadata", {{"name", name}, {"namespace", "transship-system"}}}},
+                          false)
+                  .ok());
   (*run.world.find(Kind::kMigration, "default", "m"))["spec"]["suspend"] = false;
   ASSERT_TRUE(run.step_until("m", "Succeeded", "False"));
   EXPECT_EQ(run.world.condition("m", "Succeeded"), "False/NameConflict");

@@ -22,7 +22,8 @@ bool matches(const Object& object, const std::string& selector) {
     const std::string pair = selector.substr(from, end - from);
     const size_t equals = pair.find('=');
     const std::string key = pair.substr(0, equals);
-    if (text_at(object, {"metadata", "labels", key.c_str()}) != pair.substr(equals + 1)) return false;
+    if (text_at(object, {"metadata", "labels", key.c_str()}) != pair.substr(equals + 1))
+      return false;
     from = end + 1;
   }
   return true;
@@ -33,15 +34,18 @@ std::string base64(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); i += 3) {
     unsigned bits = 0;
-    for (size_t j = 0; j < 3; ++j) bits = bits << 8U | (i + j < text.size() ? static_cast<unsigned char>(text[i + j]) : 0U);
-    for (size_t j = 0; j < 4; ++j) out += i + j > text.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63U];
+    for (size_t j = 0; j < 3; ++j)
+      bits = bits << 8U | (i + j < text.size() ? static_cast<unsigned char>(text[i + j]) : 0U);
+    for (size_t j = 0; j < 4; ++j)
+      out += i + j > text.size() ? '=' : kDigits[bits >> (18 - 6 * j) & 63U];
   }
   return out;
 }
 
 std::string pinned_node(const Object& pod, bool& excluded) {
-  const Object& terms = list_at(pod, {"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution",
-                                      "nodeSelectorTerms"});
+  const Object& terms =
+      list_at(pod, {"spec", "affinity", "nodeAffinity",
+                    "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
   if (terms.empty()) return "";
   const Object& field = terms[0]["matchFields"][0];
   excluded = field["operator"] == "NotIn";
@@ -52,14 +56,19 @@ std::string pinned_node(const Object& pod, bool& excluded) {
 
 World::World() : now(std::chrono::seconds(1795489486)) {
   for (const char* node : {"node-a", "node-b"}) {
-    objects_[Kind::kNode][{"", node}] = {{"metadata", {{"name", node}, {"uid", node}, {"labels", {{"kubernetes.io/arch", "amd64"}}}}},
-                                         {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
+    objects_[Kind::kNode][{"", node}] = {
+        {"metadata",
+         {{"name", node}, {"uid", node}, {"labels", {{"kubernetes.io/arch", "amd64"}}}}},
+        {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
   }
-  objects_[Kind::kStorageClass][{"", "local"}] = {{"metadata", {{"name", "local"}}}, {"volumeBindingMode", "WaitForFirstConsumer"}};
+  objects_[Kind::kStorageClass][{"", "local"}] = {{"metadata", {{"name", "local"}}},
+                                                  {"volumeBindingMode", "WaitForFirstConsumer"}};
   objects_[Kind::kMutatingPolicy][{"", kHoldPolicy}] = {{"metadata", {{"name", kHoldPolicy}}}};
 }
 
-void World::touch(Object& object) { object["metadata"]["resourceVersion"] = std::to_string(++version_); }
+void World::touch(Object& object) {
+  object["metadata"]["resourceVersion"] = std::to_string(++version_);
+}
 
 Object* World::find(Kind kind, const std::string& ns, const std::string& name) {
   auto& kept = objects_[kind];
@@ -77,16 +86,24 @@ void World::start_workload(const std::string& owner) {
   owner_ = owner;
   const Object selector = {{"matchLabels", {{"app", "db"}}}};
   if (owner == "StatefulSet") {
-    objects_[Kind::kStatefulSet][{kNs, "db"}] = {{"metadata", {{"name", "db"}, {"uid", "owner"}}}, {"spec", {{"selector", selector}}}};
+    objects_[Kind::kStatefulSet][{kNs, "db"}] = {{"metadata", {{"name", "db"}, {"uid", "owner"}}},
+                                                 {"spec", {{"selector", selector}}}};
   } else if (owner == "ReplicaSet") {
-    objects_[Kind::kDeployment][{kNs, "db"}] = {{"metadata", {{"name", "db"}, {"uid", "deployment"}}}, {"spec", {{"selector", selector}}}};
+    objects_[Kind::kDeployment][{kNs, "db"}] = {
+        {"metadata", {{"name", "db"}, {"uid", "deployment"}}}, {"spec", {{"selector", selector}}}};
     objects_[Kind::kReplicaSet][{kNs, "db-1"}] = {
-        {"metadata", {{"name", "db-1"}, {"uid", "owner"}, {"ownerReferences", {{{"kind", "Deployment"}, {"name", "db"}, {"controller", true}}}}}},
+        {"metadata",
+         {{"name", "db-1"},
+          {"uid", "owner"},
+          {"ownerReferences", {{{"kind", "Deployment"}, {"name", "db"}, {"controller", true}}}}}},
         {"spec", {{"selector", selector}}}};
   }
   (void)create(Kind::kClaim,
                {{"metadata", {{"name", "data"}, {"namespace", kNs}}},
-                {"spec", {{"accessModes", {"ReadWriteOnce"}}, {"storageClassName", "local"}, {"resources", {{"requests", {{"storage", "1Gi"}}}}}}}},
+                {"spec",
+                 {{"accessModes", {"ReadWriteOnce"}},
+                  {"storageClassName", "local"},
+                  {"resources", {{"requests", {{"storage", "1Gi"}}}}}}}},
                false);
   provision(*find(Kind::kClaim, kNs, "data"), "node-a");
   if (owner.empty()) {
@@ -106,9 +123,13 @@ void World::start_workload(const std::string& owner) {
 void World::apply_migration(const std::string& name, Object spec) {
   spec["podRef"]["name"] = "";
   for (const Object& pod : all(Kind::kPod)) {
-    if (text_at(pod, {"metadata", "namespace"}) == kNs && alive_.count(uid_of(pod)) != 0) spec["podRef"]["name"] = name_of(pod);
+    if (text_at(pod, {"metadata", "namespace"}) == kNs && alive_.count(uid_of(pod)) != 0)
+      spec["podRef"]["name"] = name_of(pod);
   }
-  (void)create(Kind::kMigration, {{"metadata", {{"name", name}, {"namespace", kNs}, {"generation", 1}}}, {"spec", std::move(spec)}}, false);
+  (void)create(Kind::kMigration,
+               {{"metadata", {{"name", name}, {"namespace", kNs}, {"generation", 1}}},
+                {"spec", std::move(spec)}},
+               false);
 }
 
 Object World::migration(const std::string& name) {
@@ -126,7 +147,8 @@ std::string World::condition(const std::string& name, const std::string& type) {
 
 std::string World::workload_node() {
   for (const Object& pod : all(Kind::kPod)) {
-    if (alive_.count(uid_of(pod)) != 0 && text_at(pod, {"metadata", "namespace"}) == kNs) return text_at(pod, {"spec", "nodeName"});
+    if (alive_.count(uid_of(pod)) != 0 && text_at(pod, {"metadata", "namespace"}) == kNs)
+      return text_at(pod, {"spec", "nodeName"});
   }
   return "";
 }
@@ -145,10 +167,12 @@ std::vector<std::string> World::leftovers() {
   for (const std::string& pod : frozen_) out.push_back("frozen " + pod);
   if (all(Kind::kVolume).size() > 1) out.push_back("more than one PersistentVolume");
   for (const Object& volume : all(Kind::kVolume)) {
-    if (text_at(volume, {"spec", "persistentVolumeReclaimPolicy"}) != "Delete") out.push_back("reclaim policy of " + name_of(volume));
+    if (text_at(volume, {"spec", "persistentVolumeReclaimPolicy"}) != "Delete")
+      out.push_back("reclaim policy of " + name_of(volume));
   }
   for (const Object& pod : all(Kind::kPod)) {
-    if (has_finalizer(pod, kFence) || !annotation(pod, kLock).empty()) out.push_back("marks on " + name_of(pod));
+    if (has_finalizer(pod, kFence) || !annotation(pod, kLock).empty())
+      out.push_back("marks on " + name_of(pod));
   }
   for (const Object& item : all(Kind::kMigration)) {
     if (has_finalizer(item, kFinalizer)) out.push_back("finalizer");
@@ -167,12 +191,14 @@ Status World::write(const std::string& what, const std::function<Status()>& appl
   return done;
 }
 
-Result<std::optional<Object>> World::get(Kind kind, const std::string& ns, const std::string& name) {
+Result<std::optional<Object>> World::get(Kind kind, const std::string& ns,
+                                         const std::string& name) {
   const Object* found = find(kind, ns, name);
   return found == nullptr ? std::optional<Object>() : std::optional<Object>(*found);
 }
 
-Result<std::vector<Object>> World::list(Kind kind, const std::string& ns, const std::string& selector) {
+Result<std::vector<Object>> World::list(Kind kind, const std::string& ns,
+                                        const std::string& selector) {
   std::vector<Object> out;
   for (const auto& [key, object] : objects_[kind]) {
     if (key.first == ns && matches(object, selector)) out.push_back(object);
@@ -187,9 +213,13 @@ Object World::admit(Object pod) {
     if (!held.is_object()) continue;
     const Object& owner = controller_owner(pod);
     const bool probe = text_at(pod, {"metadata", "labels", kHoldProbe}) == uid_of(item);
-    const bool by_name = !held.contains("podName") || text_at(held, {"podName"}) == name_of(pod) || probe;
-    bool match = held.contains("ownerUID") && text_at(owner, {"uid"}) == text_at(held, {"ownerUID"}) && by_name;
-    if (held.contains("labels")) match = text_at(owner, {"kind"}) == "ReplicaSet" && text_at(pod, {"metadata", "labels", "app"}) == "db";
+    const bool by_name =
+        !held.contains("podName") || text_at(held, {"podName"}) == name_of(pod) || probe;
+    bool match = held.contains("ownerUID") &&
+                 text_at(owner, {"uid"}) == text_at(held, {"ownerUID"}) && by_name;
+    if (held.contains("labels"))
+      match = text_at(owner, {"kind"}) == "ReplicaSet" &&
+              text_at(pod, {"metadata", "labels", "app"}) == "db";
     if (!match) continue;
     pod["spec"]["schedulingGates"].push_back({{"name", kSchedulingGate}});
     if (held.contains("gateImage")) {
@@ -206,11 +236,13 @@ Result<Object> World::create(Kind kind, const Object& object, bool dry_run) {
   if (dry_run) return made;
   const Key key{text_at(made, {"metadata", "namespace"}), name_of(made)};
   const Status done = write("create " + key.second, [&]() -> Status {
-    if (objects_[kind].count(key) != 0) return Error{ErrorCode::kAlreadyExists, key.second + " exists"};
+    if (objects_[kind].count(key) != 0)
+      return Error{ErrorCode::kAlreadyExists, key.second + " exists"};
     made["metadata"]["uid"] = "uid-" + std::to_string(++counter_);
     made["metadata"]["creationTimestamp"] = format_seconds(now);
     if (made.contains("stringData")) {
-      for (const auto& [name, text] : made["stringData"].items()) made["data"][name] = base64(text.get<std::string>());
+      for (const auto& [name, text] : made["stringData"].items())
+        made["data"][name] = base64(text.get<std::string>());
     }
     if (kind == Kind::kClaim) made["status"]["phase"] = "Pending";
     touch(made);
@@ -227,7 +259,8 @@ Status World::patch(Kind kind, const std::string& ns, const std::string& name, c
     if (object == nullptr) return Error{ErrorCode::kNotFound, name};
     for (const char* field : {"uid", "resourceVersion"}) {
       const std::string wanted = text_at(body, {"metadata", field});
-      if (!wanted.empty() && wanted != text_at(*object, {"metadata", field})) return Error{ErrorCode::kConflict, name + " changed"};
+      if (!wanted.empty() && wanted != text_at(*object, {"metadata", field}))
+        return Error{ErrorCode::kConflict, name + " changed"};
     }
     Object change = body;
     if (change.contains("metadata")) change["metadata"].erase("resourceVersion");
@@ -238,21 +271,26 @@ Status World::patch(Kind kind, const std::string& ns, const std::string& name, c
   });
 }
 
-Status World::remove(Kind kind, const std::string& ns, const std::string& name, const DeleteOptions& options) {
+Status World::remove(Kind kind, const std::string& ns, const std::string& name,
+                     const DeleteOptions& options) {
   return write("delete " + name, [&]() -> Status {
     Object* object = find(kind, ns, name);
     if (object == nullptr) return {};
-    if (!options.uid.empty() && options.uid != uid_of(*object)) return Error{ErrorCode::kConflict, "uid"};
-    if (!options.resource_version.empty() && options.resource_version != text_at(*object, {"metadata", "resourceVersion"})) {
+    if (!options.uid.empty() && options.uid != uid_of(*object))
+      return Error{ErrorCode::kConflict, "uid"};
+    if (!options.resource_version.empty() &&
+        options.resource_version != text_at(*object, {"metadata", "resourceVersion"})) {
       return Error{ErrorCode::kConflict, "resourceVersion"};
     }
     if (!is_deleting(*object)) (*object)["metadata"]["deletionTimestamp"] = format_seconds(now);
     // A pod goes when its kubelet is done with it, or at once with a grace period of 0.
-    if (kind == Kind::kPod && text_at(*object, {"spec", "nodeName"}).empty()) (*object)["gone"] = true;
+    if (kind == Kind::kPod && text_at(*object, {"spec", "nodeName"}).empty())
+      (*object)["gone"] = true;
     if (kind == Kind::kPod && options.grace_period_seconds == 0) (*object)["gone"] = true;
     if (kind == Kind::kJob) {
       for (auto& [key, pod] : objects_[Kind::kPod]) {
-        if (text_at(pod, {"metadata", "labels", "job-name"}) == name) pod["metadata"]["deletionTimestamp"] = format_seconds(now);
+        if (text_at(pod, {"metadata", "labels", "job-name"}) == name)
+          pod["metadata"]["deletionTimestamp"] = format_seconds(now);
       }
     }
     touch(*object);
@@ -264,11 +302,15 @@ Status World::remove(Kind kind, const std::string& ns, const std::string& name, 
 // Takes an object away once it is being deleted and nothing holds it.
 void World::finalize(Kind kind, const Key& key) {
   Object* object = find(kind, key.first, key.second);
-  if (object == nullptr || !is_deleting(*object) || !list_at(*object, {"metadata", "finalizers"}).empty()) return;
+  if (object == nullptr || !is_deleting(*object) ||
+      !list_at(*object, {"metadata", "finalizers"}).empty())
+    return;
   if (kind == Kind::kPod && !object->contains("gone")) return;
   if (kind == Kind::kClaim) {
     for (const Object& pod : all(Kind::kPod)) {  // pvc-protection: not for pods without a node
-      if (text_at(pod, {"metadata", "namespace"}) != key.first || text_at(pod, {"spec", "nodeName"}).empty()) continue;
+      if (text_at(pod, {"metadata", "namespace"}) != key.first ||
+          text_at(pod, {"spec", "nodeName"}).empty())
+        continue;
       for (const Object& volume : list_at(pod, {"spec", "volumes"})) {
         if (text_at(volume, {"persistentVolumeClaim", "claimName"}) == key.second) return;
       }
@@ -282,7 +324,8 @@ Result<Object> World::apply_status(const Object& object) {
   const Status done = write("status " + text_at(object, {"status", "phase"}), [&]() -> Status {
     Object* kept = find(Kind::kMigration, kNs, name);
     if (kept == nullptr) return Error{ErrorCode::kNotFound, name};
-    if (text_at(*kept, {"metadata", "resourceVersion"}) != text_at(object, {"metadata", "resourceVersion"})) {
+    if (text_at(*kept, {"metadata", "resourceVersion"}) !=
+        text_at(object, {"metadata", "resourceVersion"})) {
       return Error{ErrorCode::kConflict, name + " changed"};
     }
     (*kept)["status"] = object["status"];
@@ -303,7 +346,10 @@ void World::provision(Object& claim, const std::string& node) {
        {{"hostPath", {{"path", "/pv/" + name}}},
         {"persistentVolumeReclaimPolicy", "Delete"},
         {"node", node},
-        {"claimRef", {{"namespace", text_at(claim, {"metadata", "namespace"})}, {"name", name_of(claim)}, {"uid", uid_of(claim)}}}}}};
+        {"claimRef",
+         {{"namespace", text_at(claim, {"metadata", "namespace"})},
+          {"name", name_of(claim)},
+          {"uid", uid_of(claim)}}}}}};
   data_[node + ":/pv/" + name] = "";
   claim["spec"]["volumeName"] = name;
   claim["status"]["phase"] = "Bound";
@@ -314,9 +360,11 @@ void World::bind_claims() {
   std::vector<Key> removed;
   for (auto& [key, volume] : objects_[Kind::kVolume]) {
     Object& reference = volume["spec"]["claimRef"];
-    Object* claim = find(Kind::kClaim, text_at(reference, {"namespace"}), text_at(reference, {"name"}));
+    Object* claim =
+        find(Kind::kClaim, text_at(reference, {"namespace"}), text_at(reference, {"name"}));
     const std::string uid = text_at(reference, {"uid"});
-    if (claim != nullptr && (uid.empty() || uid == uid_of(*claim)) && (*claim)["status"]["phase"] == "Pending") {
+    if (claim != nullptr && (uid.empty() || uid == uid_of(*claim)) &&
+        (*claim)["status"]["phase"] == "Pending") {
       reference["uid"] = uid_of(*claim);
       (*claim)["spec"]["volumeName"] = name_of(volume);
       (*claim)["status"]["phase"] = "Bound";
@@ -328,19 +376,23 @@ void World::bind_claims() {
   }
   for (const Key& key : removed) {
     const Object& volume = objects_[Kind::kVolume][key];
-    const std::string place = text_at(volume, {"spec", "node"}) + ":" + text_at(volume, {"spec", "hostPath", "path"});
+    const std::string place =
+        text_at(volume, {"spec", "node"}) + ":" + text_at(volume, {"spec", "hostPath", "path"});
     const std::string last = std::to_string(acknowledged_["data"]);
     const auto copies = std::count_if(data_.begin(), data_.end(), [&](const auto& item) {
       return item.second == last && item.first.find(":/pv/") != std::string::npos;
     });
-    if (data_[place] == last && copies < 2) violations.push_back("the only copy of the data was deleted: " + place);
+    if (data_[place] == last && copies < 2)
+      violations.push_back("the only copy of the data was deleted: " + place);
     data_.erase(place);
     objects_[Kind::kVolume].erase(key);
   }
 }
 
 void World::schedule(Object& pod) {
-  if (!text_at(pod, {"spec", "nodeName"}).empty() || !list_at(pod, {"spec", "schedulingGates"}).empty() || is_deleting(pod)) return;
+  if (!text_at(pod, {"spec", "nodeName"}).empty() ||
+      !list_at(pod, {"spec", "schedulingGates"}).empty() || is_deleting(pod))
+    return;
   bool excluded = false;
   const std::string named = pinned_node(pod, excluded);
   for (const std::string node : {"node-a", "node-b"}) {
@@ -373,7 +425,8 @@ std::map<std::string, std::string> World::volume_keys(const Object& pod) {
     const std::string name = text_at(volume, {"name"});
     if (name == kGate) continue;
     if (volume.contains("emptyDir")) out[name] = node + ":/pods/" + uid_of(pod) + "/" + name;
-    const Object* claim = find(Kind::kClaim, kNs, text_at(volume, {"persistentVolumeClaim", "claimName"}));
+    const Object* claim =
+        find(Kind::kClaim, kNs, text_at(volume, {"persistentVolumeClaim", "claimName"}));
     if (claim == nullptr) continue;
     const Object* bound = find(Kind::kVolume, "", text_at(*claim, {"spec", "volumeName"}));
     if (bound != nullptr) out[name] = node + ":" + text_at(*bound, {"spec", "hostPath", "path"});
@@ -386,13 +439,16 @@ void World::start_pod(Object& pod) {
   for (const auto& [volume, place] : volume_keys(pod)) {
     const std::string& found = data_[place];
     if (acknowledged_.count(volume) != 0 && found != std::to_string(acknowledged_[volume])) {
-      violations.push_back("pod started with " + volume + " = \"" + found + "\" instead of " + std::to_string(acknowledged_[volume]));
+      violations.push_back("pod started with " + volume + " = \"" + found + "\" instead of " +
+                           std::to_string(acknowledged_[volume]));
     }
   }
   alive_.insert(uid_of(pod));
-  pod["status"] = {{"phase", "Running"},
-                   {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
-                   {"containerStatuses", {{{"name", "db"}, {"containerID", "c"}, {"state", {{"running", Object::object()}}}}}}};
+  pod["status"] = {
+      {"phase", "Running"},
+      {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
+      {"containerStatuses",
+       {{{"name", "db"}, {"containerID", "c"}, {"state", {{"running", Object::object()}}}}}}};
   touch(pod);
 }
 
@@ -409,14 +465,16 @@ void World::run_kubelet(Object& pod) {
     if (is_deleting(pod)) {
       pod["gone"] = true;
     } else if (!pod.contains("status")) {
-      pod["status"] = {{"phase", "Running"}, {"podIP", node + "/" + text_at(pod, {"metadata", "labels", "job-name"})}};
+      pod["status"] = {{"phase", "Running"},
+                       {"podIP", node + "/" + text_at(pod, {"metadata", "labels", "job-name"})}};
     }
     return;
   }
   if (is_deleting(pod)) {
     if (frozen_.count(uid) != 0) return;
     end_pod(uid);
-    pod["status"]["containerStatuses"] = {{{"name", "db"}, {"containerID", "c"}, {"state", {{"terminated", Object::object()}}}}};
+    pod["status"]["containerStatuses"] = {
+        {{"name", "db"}, {"containerID", "c"}, {"state", {{"terminated", Object::object()}}}}};
     pod["status"]["conditions"] = Object::array();
     if (pinned_.count(uid) == 0) {
       for (const auto& [volume, place] : volume_keys(pod)) {
@@ -453,7 +511,11 @@ void World::run_owner() {
                  {{"name", name},
                   {"namespace", kNs},
                   {"labels", {{"app", "db"}}},
-                  {"ownerReferences", {{{"kind", owner_}, {"name", owner_ == "StatefulSet" ? "db" : "db-1"}, {"uid", "owner"}, {"controller", true}}}}}},
+                  {"ownerReferences",
+                   {{{"kind", owner_},
+                     {"name", owner_ == "StatefulSet" ? "db" : "db-1"},
+                     {"uid", "owner"},
+                     {"controller", true}}}}}},
                 {"spec",
                  {{"containers", {{{"name", "db"}, {"image", "db"}}}},
                   {"volumes",
@@ -461,7 +523,10 @@ void World::run_owner() {
                     {{"name", "scratch"}, {"emptyDir", Object::object()}}}}}}},
                false);
   if (find(Kind::kClaim, kNs, "data") == nullptr) {
-    (void)create(Kind::kClaim, {{"metadata", {{"name", "data"}, {"namespace", kNs}}}, {"spec", {{"storageClassName", "local"}}}}, false);
+    (void)create(Kind::kClaim,
+                 {{"metadata", {{"name", "data"}, {"namespace", kNs}}},
+                  {"spec", {{"storageClassName", "local"}}}},
+                 false);
   }
 }
 
@@ -471,13 +536,15 @@ void World::run_controllers() {
     Object labels = at(job, {"spec", "template", "metadata", "labels"});
     if (!labels.is_object()) continue;  // a foreign Job in a test
     labels["job-name"] = name_of(job);
-    (void)create(Kind::kPod,
-                 {{"metadata", {{"name", name_of(job) + "-pod"},
-                   {"namespace", kOps},
-                   {"labels", labels},
-                   {"ownerReferences", {{{"kind", "Job"}, {"name", name_of(job)}, {"controller", true}}}}}},
-                  {"spec", job["spec"]["template"]["spec"]}},
-                 false);
+    (void)create(
+        Kind::kPod,
+        {{"metadata",
+          {{"name", name_of(job) + "-pod"},
+           {"namespace", kOps},
+           {"labels", labels},
+           {"ownerReferences", {{{"kind", "Job"}, {"name", name_of(job)}, {"controller", true}}}}}},
+         {"spec", job["spec"]["template"]["spec"]}},
+        false);
   }
 }
 
@@ -491,7 +558,8 @@ void World::tick() {
   for (auto& [key, pod] : objects_[Kind::kPod]) schedule(pod);
   for (auto& [key, pod] : objects_[Kind::kPod]) run_kubelet(pod);
   for (const Kind kind : {Kind::kPod, Kind::kClaim}) {
-    for (const Object& object : all(kind)) finalize(kind, {text_at(object, {"metadata", "namespace"}), name_of(object)});
+    for (const Object& object : all(kind))
+      finalize(kind, {text_at(object, {"metadata", "namespace"}), name_of(object)});
   }
   writes = before;
   on_write = hook;
@@ -510,7 +578,8 @@ void World::start_node(const std::string& node) {
   down_.erase(node);
   (*find(Kind::kNode, "", node))["status"]["conditions"][0]["status"] = "True";
   for (auto& [key, pod] : objects_[Kind::kPod]) {
-    if (text_at(pod, {"spec", "nodeName"}) == node && key.first == kOps) pod["status"]["phase"] = "Failed";
+    if (text_at(pod, {"spec", "nodeName"}) == node && key.first == kOps)
+      pod["status"]["phase"] = "Failed";
   }
 }
 
@@ -518,9 +587,12 @@ void World::start_node(const std::string& node) {
 
 void World::crash_mover(api::MoverRole role) {
   for (auto& [key, pod] : objects_[Kind::kPod]) {
-    if (text_at(pod, {"metadata", "labels", kRole}) == to_string(role)) pod["status"]["phase"] = "Failed";
+    if (text_at(pod, {"metadata", "labels", kRole}) == to_string(role))
+      pod["status"]["phase"] = "Failed";
   }
-  std::erase_if(movers_, [&](const auto& item) { return item.first.find("." + std::string(to_string(role)) + ".") != std::string::npos; });
+  std::erase_if(movers_, [&](const auto& item) {
+    return item.first.find("." + std::string(to_string(role)) + ".") != std::string::npos;
+  });
 }
 
 Result<api::MoverState> World::state(const MoverAddress& address) {
@@ -543,14 +615,15 @@ Result<api::MoverState> World::state(const MoverAddress& address) {
   return out;
 }
 
-std::string World::place_of(const Mover& mover, const api::MoverVolume& volume, const api::TaskRequest& request, bool staged) {
+std::string World::place_of(const Mover& mover, const api::MoverVolume& volume,
+                            const api::TaskRequest& request, bool staged) {
   if (!volume.empty_dir) return mover.node + ":" + volume.node_path;
   if (staged) return mover.node + ":/transship/" + request.migration_uid + "/" + volume.name;
   return mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
 }
 
-std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind, const api::TaskRequest& request,
-                           api::TaskState& state) {
+std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind,
+                           const api::TaskRequest& request, api::TaskState& state) {
   using api::TaskKind;
   const bool sender = role == api::MoverRole::kSender;
   if (kind != TaskKind::kPlace) mover.seen_pod = request.pod_uid;
@@ -565,7 +638,9 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       report.digest = "sha256:" + data_[from];
       // The receiver's half of the same session.
       for (auto& [name, peer] : movers_) {
-        if (name != api::mover_name(request.migration_uid, api::MoverRole::kReceiver, request.epoch)) continue;
+        if (name !=
+            api::mover_name(request.migration_uid, api::MoverRole::kReceiver, request.epoch))
+          continue;
         const auto receive = peer.tasks.find(TaskKind::kReceive);
         if (receive == peer.tasks.end()) return "the receiver does not listen";
         for (const api::MoverVolume& there : receive->second.request.volumes) {
@@ -579,8 +654,9 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       }
     }
     if (kind == TaskKind::kPlace) {
-      const std::string staged = sender ? mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name
-                                        : place_of(mover, volume, request, true);
+      const std::string staged =
+          sender ? mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name
+                 : place_of(mover, volume, request, true);
       if (data_.count(staged) != 0) data_[place_of(mover, volume, request, false)] = data_[staged];
       data_.erase(staged);
       open_gates_.insert(request.pod_uid);
@@ -592,7 +668,8 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     state.volumes.push_back(report);
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
-  if (kind == TaskKind::kFreeze && alive_.count(request.pod_uid) != 0) frozen_.insert(request.pod_uid);
+  if (kind == TaskKind::kFreeze && alive_.count(request.pod_uid) != 0)
+    frozen_.insert(request.pod_uid);
   if (kind == TaskKind::kThaw) frozen_.erase(request.pod_uid);
   if (kind == TaskKind::kKill) end_pod(request.pod_uid);
   if (kind == TaskKind::kRelease && sender) {
@@ -602,7 +679,8 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
   return "";
 }
 
-Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kind, const api::TaskRequest& request) {
+Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kind,
+                                  const api::TaskRequest& request) {
   api::TaskState out;
   const Status done = write("task " + std::string(to_string(kind)), [&]() -> Status {
     auto there = state(address);
@@ -617,11 +695,13 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     Task& task = mover.tasks[kind];
     task = {request, {}};
     const std::string fault = on_task(address.role, kind);
-    const std::string problem = fault.empty() ? do_task(mover, address.role, kind, request, task.state) : fault;
+    const std::string problem =
+        fault.empty() ? do_task(mover, address.role, kind, request, task.state) : fault;
     task.state.phase = problem.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kFailed;
     task.state.message = problem;
     if (kind == api::TaskKind::kReceive && problem.empty()) {
-      task.state.phase = request.volumes.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kRunning;
+      task.state.phase =
+          request.volumes.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kRunning;
       task.state.volumes.clear();
     }
     out = task.state;

@@ -1,9 +1,11 @@
-// World: an API server, its controllers, two kubelets and two movers as one small simulation, for tests
-// of the reconciler where real parts cannot be made to fail at will (tests/e2e has the real ones).
+// World: an API server, its controllers, two kubelets and two movers as one small simulation, for
+// tests of the reconciler where real parts cannot be made to fail at will (tests/e2e has the real
+// ones).
 //
 // A pod that runs writes a growing number to each of its volumes at every tick, and remembers it as
-// acknowledged. What must never be, is recorded in `violations`: two pods of the workload alive at once,
-// a pod that starts with anything but the last acknowledged numbers, data deleted that nobody has a copy of.
+// acknowledged. What must never be, is recorded in `violations`: two pods of the workload alive at
+// once, a pod that starts with anything but the last acknowledged numbers, data deleted that nobody
+// has a copy of.
 #pragma once
 
 #include <functional>
@@ -28,7 +30,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   // "scratch"; `owner` is "", "StatefulSet" or "ReplicaSet" (of a Deployment).
   void start_workload(const std::string& owner);
   void apply_migration(const std::string& name, Object spec);
-  void tick();                       // everybody but the operator does what is to be done
+  void tick();  // everybody but the operator does what is to be done
   void crash_mover(api::MoverRole role);
   void stop_node(const std::string& node);
   void start_node(const std::string& node);
@@ -37,23 +39,28 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::string condition(const std::string& name, const std::string& type);  // "True/Reason"
   Object* find(Kind kind, const std::string& ns, const std::string& name);
   std::vector<Object> all(Kind kind);
-  std::string workload_node();       // where it is alive; "" if nowhere
+  std::string workload_node();           // where it is alive; "" if nowhere
   std::vector<std::string> leftovers();  // what a migration must not leave behind
 
   std::vector<std::string> violations;
   WallTime now;
   // Before every write: what becomes of it. kLost: applied, but the reply is an error.
   enum class Fate { kDone, kRefused, kLost };
-  std::function<Fate(const std::string& what)> on_write = [](const std::string&) { return Fate::kDone; };
+  std::function<Fate(const std::string& what)> on_write = [](const std::string&) {
+    return Fate::kDone;
+  };
   int writes = 0;
   // Before a mover's task ends: a message makes it fail.
   std::function<std::string(api::MoverRole, api::TaskKind)> on_task = [](auto, auto) { return ""; };
 
   // controller::Cluster
-  Result<std::optional<Object>> get(Kind kind, const std::string& ns, const std::string& name) override;
-  Result<std::vector<Object>> list(Kind kind, const std::string& ns, const std::string& selector) override;
+  Result<std::optional<Object>> get(Kind kind, const std::string& ns,
+                                    const std::string& name) override;
+  Result<std::vector<Object>> list(Kind kind, const std::string& ns,
+                                   const std::string& selector) override;
   Result<Object> create(Kind kind, const Object& object, bool dry_run) override;
-  Status patch(Kind kind, const std::string& ns, const std::string& name, const Object& body) override;
+  Status patch(Kind kind, const std::string& ns, const std::string& name,
+               const Object& body) override;
   Status remove(Kind kind, const std::string& ns, const std::string& name,
                 const controller::DeleteOptions& options) override;
   Result<Object> apply_status(const Object& object) override;
@@ -93,15 +100,16 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void end_pod(const std::string& uid);
   void run_owner();
   std::map<std::string, std::string> volume_keys(const Object& pod);  // volume -> place of its data
-  std::string do_task(Mover& mover, api::MoverRole role, api::TaskKind kind, const api::TaskRequest& request,
-                      api::TaskState& state);
-  std::string place_of(const Mover& mover, const api::MoverVolume& volume, const api::TaskRequest& request, bool staged);
+  std::string do_task(Mover& mover, api::MoverRole role, api::TaskKind kind,
+                      const api::TaskRequest& request, api::TaskState& state);
+  std::string place_of(const Mover& mover, const api::MoverVolume& volume,
+                       const api::TaskRequest& request, bool staged);
 
   std::map<Kind, std::map<Key, Object>> objects_;
-  std::map<std::string, std::string> data_;   // node:path -> content
-  std::map<std::string, int> acknowledged_;   // volume -> number
+  std::map<std::string, std::string> data_;  // node:path -> content
+  std::map<std::string, int> acknowledged_;  // volume -> number
   std::set<std::string> alive_, frozen_, pinned_, open_gates_, down_;
-  std::map<std::string, Mover> movers_;       // by mover name
+  std::map<std::string, Mover> movers_;  // by mover name
   int version_ = 1;
   int counter_ = 0;
   std::string owner_;

@@ -6,9 +6,11 @@
 #include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <list>
 #include <memory>
@@ -93,6 +95,8 @@ class TestServer {
 
   explicit TestServer(Handler handler) : TestServer(Tls{}, std::move(handler)) {}
   TestServer(const Tls& tls, Handler handler, bool v6 = false) : handler_(std::move(handler)) {
+    // A write to a client that has gone is no reason to end the tests.
+    ::signal(SIGPIPE, SIG_IGN);
     if (!tls.directory.empty()) configure(tls);
     listen(v6);
     acceptor_ = std::jthread([this] { accept(); });

@@ -10,7 +10,12 @@ namespace {
 using nlohmann::json;
 
 json object(json spec, json status = json::object()) {
-  return {{"metadata", {{"name", "m"}, {"namespace", "ns"}, {"uid", "u"}, {"generation", 3}, {"finalizers", {"f"}}}},
+  return {{"metadata",
+           {{"name", "m"},
+            {"namespace", "ns"},
+            {"uid", "u"},
+            {"generation", 3},
+            {"finalizers", {"f"}}}},
           {"spec", std::move(spec)},
           {"status", std::move(status)}};
 }
@@ -35,7 +40,8 @@ TEST(Status, SurvivesTheWayThroughJson) {
   MigrationStatus status;
   status.phase = "Transferring";
   status.start_time = "2026-11-24T03:04:46.000001Z";
-  status.conditions.push_back({"Validated", "True", "PreflightPassed", "5 checks", 2, "2026-11-24T03:04:46Z"});
+  status.conditions.push_back(
+      {"Validated", "True", "PreflightPassed", "5 checks", 2, "2026-11-24T03:04:46Z"});
   status.source = {"node-a", "db", "pod"};
   status.owner = {"StatefulSet", "db", "owner"};
   status.target.node = "node-b";
@@ -56,7 +62,8 @@ TEST(Status, SurvivesTheWayThroughJson) {
   status.rollback = Rollback{"Cancelled", "by spec.cancel", "t"};
   status.hold = Hold{"owner", "db-0", {{"app", "db"}}, "image", "Never", true};
   status.notes = {{"reserved", "true"}};
-  const auto parsed = parse_migration(object({{"podRef", {{"name", "db"}}}}, status_to_json(status)));
+  const auto parsed =
+      parse_migration(object({{"podRef", {{"name", "db"}}}}, status_to_json(status)));
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(status_to_json(parsed->status), status_to_json(status));
   EXPECT_TRUE(parsed->status == status);

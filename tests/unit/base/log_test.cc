@@ -7,7 +7,8 @@ namespace {
 
 TEST(JsonEscape, LeavesPlainAndUtf8TextAlone) {
   EXPECT_EQ(log::json_escape("volume data"), "volume data");
-  EXPECT_EQ(log::json_escape("d\xC3\xA9j\xC3\xA0 \xF0\x9F\x9A\xA2"), "d\xC3\xA9j\xC3\xA0 \xF0\x9F\x9A\xA2");
+  EXPECT_EQ(log::json_escape("d\xC3\xA9j\xC3\xA0 \xF0\x9F\x9A\xA2"),
+            "d\xC3\xA9j\xC3\xA0 \xF0\x9F\x9A\xA2");
 }
 
 TEST(JsonEscape, EscapesWhatWouldBreakALine) {

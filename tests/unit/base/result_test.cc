@@ -29,7 +29,8 @@ TEST(Result, TryReturnsTheErrorAtOnce) {
 }
 
 TEST(Error, DuringPutsTheContextFirst) {
-  const Error error = Error{ErrorCode::kNoSpace, "write x: No space left on device", 3}.during("volume data");
+  const Error error =
+      Error{ErrorCode::kNoSpace, "write x: No space left on device", 3}.during("volume data");
   EXPECT_EQ(error.message, "volume data: write x: No space left on device");
   EXPECT_EQ(error.code, ErrorCode::kNoSpace);
   EXPECT_EQ(error.retry_after_seconds, 3);

@@ -19,7 +19,8 @@ TEST(Time, ReadsBothForms) {
 }
 
 TEST(Time, CountsSeconds) {
-  EXPECT_DOUBLE_EQ(seconds_since("2026-11-24T02:24:46.5Z", *parse_time("2026-11-24T02:24:48Z")), 1.5);
+  EXPECT_DOUBLE_EQ(seconds_since("2026-11-24T02:24:46.5Z", *parse_time("2026-11-24T02:24:48Z")),
+                   1.5);
   EXPECT_EQ(seconds_since("", *parse_time("2026-11-24T02:24:48Z")), 0);
 }
 

@@ -41,8 +41,12 @@ TEST(Certificates, EachLeafCarriesItsOwnNameAndChainsToTheMigrationsCa) {
   EXPECT_TRUE(chains(made->receiver.certificate, made->ca));
   EXPECT_TRUE(chains(made->controller.certificate, made->ca));
   const std::string name = "3f0c7a52-0000-4000-8000-000000000001.sender.2";
-  EXPECT_EQ(X509_check_host(parse(made->sender.certificate).get(), name.c_str(), name.size(), 0, nullptr), 1);
-  EXPECT_EQ(X509_check_host(parse(made->receiver.certificate).get(), name.c_str(), name.size(), 0, nullptr), 0);
+  EXPECT_EQ(
+      X509_check_host(parse(made->sender.certificate).get(), name.c_str(), name.size(), 0, nullptr),
+      1);
+  EXPECT_EQ(X509_check_host(parse(made->receiver.certificate).get(), name.c_str(), name.size(), 0,
+                            nullptr),
+            0);
 }
 
 TEST(Certificates, OfAnotherMigrationAreNotAccepted) {

@@ -11,33 +11,39 @@ namespace {
 using ::testing::HasSubstr;
 
 Object node(const std::string& name) {
-  return {{"metadata", {{"name", name}, {"labels", {{"kubernetes.io/arch", "amd64"}, {"disk", "fast"}}}}},
+  return {{"metadata",
+           {{"name", name}, {"labels", {{"kubernetes.io/arch", "amd64"}, {"disk", "fast"}}}}},
           {"spec", Object::object()},
           {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
 }
 
-// A pod with a claim "data" on a node-bound volume, everything in order; each case spoils one thing.
+// A pod with a claim "data" on a node-bound volume, everything in order; each case spoils one
+// thing.
 Observed in_order() {
   Observed observed;
   observed.migration.spec.pod_name = "db";
   observed.migration.spec.target_node = "node-b";
-  observed.source_pod = Object{
-      {"metadata", {{"name", "db"}, {"uid", "u1"}}},
-      {"spec",
-       {{"nodeName", "node-a"},
-        {"containers", {{{"name", "c"}, {"image", "i"}}}},
-        {"volumes",
-         {{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", "data-db"}}}},
-          {{"name", "tmp"}, {"emptyDir", Object::object()}},
-          {{"name", "config"}, {"configMap", {{"name", "c"}}}}}}}}};
+  observed.source_pod =
+      Object{{"metadata", {{"name", "db"}, {"uid", "u1"}}},
+             {"spec",
+              {{"nodeName", "node-a"},
+               {"containers", {{{"name", "c"}, {"image", "i"}}}},
+               {"volumes",
+                {{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", "data-db"}}}},
+                 {{"name", "tmp"}, {"emptyDir", Object::object()}},
+                 {{"name", "config"}, {"configMap", {{"name", "c"}}}}}}}}};
   observed.source_node = node("node-a");
   observed.target_node = node("node-b");
   ObservedVolume& volume = observed.volumes["data"];
-  volume.claim = Object{{"metadata", {{"name", "data-db"}, {"uid", "claim"}}}, {"spec", {{"volumeName", "pv"}}}};
-  volume.source_volume = Object{
-      {"metadata", {{"name", "pv"}}},
-      {"spec", {{"local", {{"path", "/disks/1"}}}, {"persistentVolumeReclaimPolicy", "Delete"}, {"claimRef", {{"uid", "claim"}}}}}};
-  volume.storage_class = Object{{"metadata", {{"name", "local"}}}, {"volumeBindingMode", "WaitForFirstConsumer"}};
+  volume.claim = Object{{"metadata", {{"name", "data-db"}, {"uid", "claim"}}},
+                        {"spec", {{"volumeName", "pv"}}}};
+  volume.source_volume = Object{{"metadata", {{"name", "pv"}}},
+                                {"spec",
+                                 {{"local", {{"path", "/disks/1"}}},
+                                  {"persistentVolumeReclaimPolicy", "Delete"},
+                                  {"claimRef", {{"uid", "claim"}}}}}};
+  volume.storage_class =
+      Object{{"metadata", {{"name", "local"}}}, {"volumeBindingMode", "WaitForFirstConsumer"}};
   return observed;
 }
 
@@ -70,7 +76,8 @@ TEST_P(PreflightRefuses, WithWhatIsWrong) {
 }
 
 void own(Observed& observed, const std::string& kind) {
-  (*observed.source_pod)["metadata"]["ownerReferences"] = {{{"kind", kind}, {"name", "o"}, {"uid", "ou"}, {"controller", true}}};
+  (*observed.source_pod)["metadata"]["ownerReferences"] = {
+      {{"kind", kind}, {"name", "o"}, {"uid", "ou"}, {"controller", true}}};
   observed.owner_object = Object{{"metadata", {{"uid", "ou"}}}};
   observed.hold_policy = true;
 }
@@ -79,23 +86,71 @@ INSTANTIATE_TEST_SUITE_P(
     Cases, PreflightRefuses,
     ::testing::Values(
         Case{"DaemonSet", [](Observed& o) { own(o, "DaemonSet"); }, "pods of a DaemonSet"},
-        Case{"StaticPod", [](Observed& o) { (*o.source_pod)["metadata"]["annotations"] = {{"kubernetes.io/config.mirror", "x"}}; }, "static pod"},
-        Case{"NoHoldPolicy", [](Observed& o) { own(o, "StatefulSet"); o.hold_policy = false; }, "transship-hold"},
-        Case{"OwnerGone", [](Observed& o) { own(o, "StatefulSet"); o.owner_object.reset(); }, "does not exist any more"},
+        Case{"StaticPod",
+             [](Observed& o) {
+               (*o.source_pod)["metadata"]["annotations"] = {{"kubernetes.io/config.mirror", "x"}};
+             },
+             "static pod"},
+        Case{"NoHoldPolicy",
+             [](Observed& o) {
+               own(o, "StatefulSet");
+               o.hold_policy = false;
+             },
+             "transship-hold"},
+        Case{"OwnerGone",
+             [](Observed& o) {
+               own(o, "StatefulSet");
+               o.owner_object.reset();
+             },
+             "does not exist any more"},
         Case{"NoTarget", [](Observed& o) { o.target_node.reset(); }, "node node-b does not exist"},
-        Case{"SameNode", [](Observed& o) { o.migration.spec.target_node = "node-a"; }, "runs on node node-a already"},
-        Case{"Cordoned", [](Observed& o) { (*o.target_node)["spec"]["unschedulable"] = true; }, "cordoned"},
-        Case{"NotReady", [](Observed& o) { (*o.target_node)["status"]["conditions"][0]["status"] = "Unknown"; }, "not Ready"},
-        Case{"Tainted", [](Observed& o) { (*o.target_node)["spec"]["taints"] = {{{"key", "gpu"}, {"effect", "NoSchedule"}}}; }, "gpu:NoSchedule"},
-        Case{"NodeSelector", [](Observed& o) { (*o.source_pod)["spec"]["nodeSelector"] = {{"disk", "slow"}}; }, "disk=slow"},
-        Case{"OtherArch", [](Observed& o) { (*o.target_node)["metadata"]["labels"]["kubernetes.io/arch"] = "arm64"; }, "architecture"},
-        Case{"UnknownVolume", [](Observed& o) { o.migration.spec.include_volumes = {"dta"}; }, "no such volume"},
-        Case{"SharedClaim", [](Observed& o) { o.volumes["data"].other_pods = {"web"}; }, "also used by pod web"},
-        Case{"Block", [](Observed& o) { (*o.volumes["data"].claim)["spec"]["volumeMode"] = "Block"; }, "Block volume"},
-        Case{"Immediate", [](Observed& o) { (*o.volumes["data"].storage_class)["volumeBindingMode"] = "Immediate"; }, "WaitForFirstConsumer"},
-        Case{"NoClass", [](Observed& o) { o.volumes["data"].storage_class.reset(); }, "does not exist"},
-        Case{"ForeignBinding", [](Observed& o) { (*o.volumes["data"].source_volume)["spec"]["claimRef"]["uid"] = "other"; }, "bound to another claim"},
-        Case{"HostPath", [](Observed& o) { (*o.source_pod)["spec"]["volumes"][1] = {{"name", "tmp"}, {"hostPath", {{"path", "/x"}}}}; }, "hostPath volume"},
+        Case{"SameNode", [](Observed& o) { o.migration.spec.target_node = "node-a"; },
+             "runs on node node-a already"},
+        Case{"Cordoned", [](Observed& o) { (*o.target_node)["spec"]["unschedulable"] = true; },
+             "cordoned"},
+        Case{"NotReady",
+             [](Observed& o) { (*o.target_node)["status"]["conditions"][0]["status"] = "Unknown"; },
+             "not Ready"},
+        Case{"Tainted",
+             [](Observed& o) {
+               (*o.target_node)["spec"]["taints"] = {{{"key", "gpu"}, {"effect", "NoSchedule"}}};
+             },
+             "gpu:NoSchedule"},
+        Case{"NodeSelector",
+             [](Observed& o) {
+               (*o.source_pod)["spec"]["nodeSelector"] = {{"disk", "slow"}};
+             },
+             "disk=slow"},
+        Case{"OtherArch",
+             [](Observed& o) {
+               (*o.target_node)["metadata"]["labels"]["kubernetes.io/arch"] = "arm64";
+             },
+             "architecture"},
+        Case{"UnknownVolume", [](Observed& o) { o.migration.spec.include_volumes = {"dta"}; },
+             "no such volume"},
+        Case{"SharedClaim", [](Observed& o) { o.volumes["data"].other_pods = {"web"}; },
+             "also used by pod web"},
+        Case{"Block",
+             [](Observed& o) { (*o.volumes["data"].claim)["spec"]["volumeMode"] = "Block"; },
+             "Block volume"},
+        Case{"Immediate",
+             [](Observed& o) {
+               (*o.volumes["data"].storage_class)["volumeBindingMode"] = "Immediate";
+             },
+             "WaitForFirstConsumer"},
+        Case{"NoClass", [](Observed& o) { o.volumes["data"].storage_class.reset(); },
+             "does not exist"},
+        Case{"ForeignBinding",
+             [](Observed& o) {
+               (*o.volumes["data"].source_volume)["spec"]["claimRef"]["uid"] = "other";
+             },
+             "bound to another claim"},
+        Case{"HostPath",
+             [](Observed& o) {
+               (*o.source_pod)["spec"]["volumes"][1] = {{"name", "tmp"},
+                                                        {"hostPath", {{"path", "/x"}}}};
+             },
+             "hostPath volume"},
         Case{"Rival", [](Observed& o) { o.rival = "other"; }, "migration other"}),
     [](const auto& suite) { return suite.param.name; });
 
@@ -130,7 +185,8 @@ TEST(Preflight, LeftOutClaimGetsAnEmptyVolumeAndLeftOutEmptyDirIsMadeAnew) {
 TEST(Preflight, ComputesTheFreezeBudgetOfLivenessProbes) {
   Observed observed = in_order();
   observed.migration.spec.stop = api::StopMode::kFreeze;
-  (*observed.source_pod)["spec"]["containers"][0]["livenessProbe"] = {{"httpGet", {{"port", 80}}}, {"periodSeconds", 2}, {"failureThreshold", 3}};
+  (*observed.source_pod)["spec"]["containers"][0]["livenessProbe"] = {
+      {"httpGet", {{"port", 80}}}, {"periodSeconds", 2}, {"failureThreshold", 3}};
   const PreflightReport report = preflight(observed, Settings());
   EXPECT_TRUE(report.passed());
   EXPECT_THAT(report.checks.back().message, HasSubstr("frozen for 6 s"));

@@ -27,30 +27,45 @@ Settings settings() {
 }
 
 Object pod() {
-  return {{"metadata", {{"name", "db"}, {"namespace", "shop"}, {"uid", "pod-uid"}, {"labels", {{"app", "db"}}}, {"annotations", {{kLock, "m"}, {"note", "x"}}}}},
-          {"spec",
-           {{"nodeName", "node-a"},
-            {"priority", 5},
-            {"priorityClassName", "high"},
-            {"tolerations", {{{"key", "k"}, {"operator", "Exists"}}}},
-            {"initContainers",
-             {{{"name", kGate}}, {{"name", "prepare"}, {"resources", {{"limits", {{"cpu", "1"}, {"memory", "1Gi"}}}}}}}},
-            {"containers", {{{"name", "c"}, {"resources", {{"limits", {{"cpu", "1"}, {"memory", "1Gi"}}}}}}}},
-            {"volumes", {{{"name", kGate}, {"emptyDir", Object::object()}}, {{"name", "d"}, {"emptyDir", Object::object()}}}},
-            {"affinity",
-             {{"nodeAffinity",
-               {{"requiredDuringSchedulingIgnoredDuringExecution",
-                 {{"nodeSelectorTerms",
-                   {{{"matchExpressions", {{{"key", "disk"}, {"operator", "Exists"}}}},
-                     {"matchFields", {{{"key", "metadata.name"}, {"operator", "In"}, {"values", {"node-a"}}}}}}}}}}}}}}}}};
+  return {
+      {"metadata",
+       {{"name", "db"},
+        {"namespace", "shop"},
+        {"uid", "pod-uid"},
+        {"labels", {{"app", "db"}}},
+        {"annotations", {{kLock, "m"}, {"note", "x"}}}}},
+      {"spec",
+       {{"nodeName", "node-a"},
+        {"priority", 5},
+        {"priorityClassName", "high"},
+        {"tolerations", {{{"key", "k"}, {"operator", "Exists"}}}},
+        {"initContainers",
+         {{{"name", kGate}},
+          {{"name", "prepare"}, {"resources", {{"limits", {{"cpu", "1"}, {"memory", "1Gi"}}}}}}}},
+        {"containers",
+         {{{"name", "c"}, {"resources", {{"limits", {{"cpu", "1"}, {"memory", "1Gi"}}}}}}}},
+        {"volumes",
+         {{{"name", kGate}, {"emptyDir", Object::object()}},
+          {{"name", "d"}, {"emptyDir", Object::object()}}}},
+        {"affinity",
+         {{"nodeAffinity",
+           {{"requiredDuringSchedulingIgnoredDuringExecution",
+             {{"nodeSelectorTerms",
+               {{{"matchExpressions", {{{"key", "disk"}, {"operator", "Exists"}}}},
+                 {"matchFields",
+                  {{{"key", "metadata.name"},
+                    {"operator", "In"},
+                    {"values", {"node-a"}}}}}}}}}}}}}}}}};
 }
 
 const Object& terms_of(const Object& made) {
-  return list_at(made, {"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
+  return list_at(made, {"spec", "affinity", "nodeAffinity",
+                        "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
 }
 
 TEST(MoverJob, IsPinnedToItsNodeAndHasNoTokenAndOnlyItsOwnKey) {
-  const Object job = render::mover_job(migration(), settings(), api::MoverRole::kReceiver, "node-b");
+  const Object job =
+      render::mover_job(migration(), settings(), api::MoverRole::kReceiver, "node-b");
   EXPECT_EQ(name_of(job), "transship-11111111-2222-3333-4444-555555555555-receiver-1");
   EXPECT_LE(name_of(job).size(), 63U);
   const Object& spec = at(job, {"spec", "template", "spec"});
@@ -63,11 +78,15 @@ TEST(MoverJob, IsPinnedToItsNodeAndHasNoTokenAndOnlyItsOwnKey) {
 
 TEST(MoverJob, MountsTheArchiveClaimOnlyInArchiveMode) {
   api::Migration archive = migration();
-  EXPECT_EQ(render::mover_job(archive, settings(), api::MoverRole::kSender, "n")["spec"]["template"]["spec"]["volumes"].size(), 3U);
+  EXPECT_EQ(render::mover_job(archive, settings(), api::MoverRole::kSender,
+                              "n")["spec"]["template"]["spec"]["volumes"]
+                .size(),
+            3U);
   archive.spec.mode = api::TransferMode::kArchive;
   archive.spec.archive_claim = "tapes";
   const Object job = render::mover_job(archive, settings(), api::MoverRole::kSender, "n");
-  EXPECT_EQ(job["spec"]["template"]["spec"]["volumes"][3]["persistentVolumeClaim"]["claimName"], "tapes");
+  EXPECT_EQ(job["spec"]["template"]["spec"]["volumes"][3]["persistentVolumeClaim"]["claimName"],
+            "tapes");
 }
 
 TEST(ReservationPod, AsksForTheSameRoomAnywhereButOnTheSource) {
@@ -82,13 +101,16 @@ TEST(ReservationPod, AsksForTheSameRoomAnywhereButOnTheSource) {
 }
 
 TEST(StagingClaim, IsUnboundAsLargeAsTheVolumeReallyIsAndKeepsOnlyTheUsersAnnotations) {
-  const Object claim = {{"metadata", {{"name", "data"}, {"annotations", {{"pv.kubernetes.io/bind-completed", "yes"}, {"volumeType", "local"}}}}},
-                        {"spec",
-                         {{"accessModes", {"ReadWriteOnce"}},
-                          {"storageClassName", "local-path"},
-                          {"volumeName", "old"},
-                          {"resources", {{"requests", {{"storage", "1Gi"}}}}}}},
-                        {"status", {{"capacity", {{"storage", "2Gi"}}}}}};
+  const Object claim = {
+      {"metadata",
+       {{"name", "data"},
+        {"annotations", {{"pv.kubernetes.io/bind-completed", "yes"}, {"volumeType", "local"}}}}},
+      {"spec",
+       {{"accessModes", {"ReadWriteOnce"}},
+        {"storageClassName", "local-path"},
+        {"volumeName", "old"},
+        {"resources", {{"requests", {{"storage", "1Gi"}}}}}}},
+      {"status", {{"capacity", {{"storage", "2Gi"}}}}}};
   const Object made = render::staging_claim(migration(), settings(), "data", claim);
   EXPECT_FALSE(made["spec"].contains("volumeName"));
   EXPECT_EQ(made["spec"]["resources"]["requests"]["storage"], "2Gi");
@@ -97,14 +119,17 @@ TEST(StagingClaim, IsUnboundAsLargeAsTheVolumeReallyIsAndKeepsOnlyTheUsersAnnota
 }
 
 TEST(ReplacementPod, IsTheSamePodOnTheTarget) {
-  const Object made = render::replacement_pod(migration(), settings(), pod(), "node-b", false, false);
+  const Object made =
+      render::replacement_pod(migration(), settings(), pod(), "node-b", false, false);
   EXPECT_EQ(name_of(made), "db");
   EXPECT_EQ(made["metadata"]["labels"]["app"], "db");
   EXPECT_EQ(made["metadata"]["annotations"]["note"], "x");
   EXPECT_FALSE(made["metadata"].contains("uid"));
-  for (const char* stripped : {"nodeName", "priority", "schedulingGates"}) EXPECT_FALSE(made["spec"].contains(stripped)) << stripped;
+  for (const char* stripped : {"nodeName", "priority", "schedulingGates"})
+    EXPECT_FALSE(made["spec"].contains(stripped)) << stripped;
   EXPECT_EQ(made["spec"]["priorityClassName"], "high");
-  EXPECT_EQ(terms_of(made)[0]["matchFields"][0]["values"][0], "node-b") << "an earlier migration's pin is replaced";
+  EXPECT_EQ(terms_of(made)[0]["matchFields"][0]["values"][0], "node-b")
+      << "an earlier migration's pin is replaced";
   EXPECT_EQ(made["spec"]["initContainers"].size(), 1U) << "an earlier migration's gate is gone";
 }
 
@@ -113,7 +138,8 @@ TEST(ReplacementPod, PutsTheGateBeforeEveryInitContainerAndKeepsThePodGuaranteed
   EXPECT_EQ(made["spec"]["initContainers"][0]["name"], kGate);
   EXPECT_EQ(made["spec"]["initContainers"][1]["name"], "prepare");
   EXPECT_EQ(made["spec"]["schedulingGates"][0]["name"], kSchedulingGate);
-  EXPECT_EQ(made["spec"]["initContainers"][0]["resources"]["limits"], made["spec"]["initContainers"][0]["resources"]["requests"]);
+  EXPECT_EQ(made["spec"]["initContainers"][0]["resources"]["limits"],
+            made["spec"]["initContainers"][0]["resources"]["requests"]);
 }
 
 TEST(ReleaseToNode, TakesOnlyOurGateAway) {
@@ -125,11 +151,14 @@ TEST(ReleaseToNode, TakesOnlyOurGateAway) {
 }
 
 TEST(PodSecret, KeepsThePodWithoutOurMarks) {
-  const Object secret = render::pod_secret(migration(), settings(), pod(), {{"data", Object{{"metadata", {{"name", "c"}}}}}});
+  const Object secret = render::pod_secret(migration(), settings(), pod(),
+                                           {{"data", Object{{"metadata", {{"name", "c"}}}}}});
   const Object saved = Object::parse(secret["stringData"]["pod.json"].get<std::string>());
   EXPECT_FALSE(saved["metadata"]["annotations"].contains(kLock));
   EXPECT_FALSE(saved["spec"].contains("nodeName"));
-  EXPECT_EQ(Object::parse(secret["stringData"]["claims.json"].get<std::string>())["data"]["metadata"]["name"], "c");
+  EXPECT_EQ(Object::parse(
+                secret["stringData"]["claims.json"].get<std::string>())["data"]["metadata"]["name"],
+            "c");
 }
 
 }  // namespace

@@ -140,17 +140,15 @@ TEST(Transport, AnAnswerThatBreaksOffIsAnError) {
 }
 
 TEST(Transport, AReadSurvivesThatTheServerClosesKeptConnections) {
-  std::atomic<int> asked = 0;
-  TestServer server([&](const TestServer::Request&, TestServer::Connection& connection) {
-    if (++asked == 2) return false;  // as if it had been closed before
+  TestServer server([](const TestServer::Request&, TestServer::Connection& connection) {
     connection.answer(200, "hello");
-    return true;
+    return false;
   });
   const auto transport = dial(server);
-  ASSERT_TRUE(transport->request({.target = "/"}).ok());
-  const auto second = transport->request({.target = "/"});
-  ASSERT_TRUE(second.ok()) << second.error().message;
-  EXPECT_EQ(server.connections(), 2U);
+  for (int i = 0; i < 50; ++i) {
+    const auto answer = transport->request({.target = "/"});
+    ASSERT_TRUE(answer.ok()) << answer.error().message;
+  }
 }
 
 TEST(Transport, AWriteIsSentOnce) {
@@ -383,7 +381,7 @@ class Tls : public testing::Test {
   mover::TestAuthority stranger_;
 };
 
-constexpr const char* kRefused = "Invalid .*certificate verify failed";
+constexpr const char* kRefused = "Invalid .*TLS handshake.*its certificate is";
 
 TEST_F(Tls, AServerIsKnownByTheNameInItsCertificate) {
   TestServer there(server(), hello);
