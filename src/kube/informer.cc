@@ -147,10 +147,7 @@ Status Informer::step(const std::stop_token& stop) {
 Status Informer::stream_list(const std::stop_token& stop) {
   initial_.emplace();
   const Status done = watch(stop, true);
-  const bool unfinished = initial_.has_value();
-  initial_.reset();
-  if (!unfinished) return done;
-  resource_version_.clear();  // what came was a part only
+  initial_.reset();  // if still there, what came was a part only
   return done;
 }
 

@@ -74,7 +74,7 @@ Result<std::vector<Extent>> StreamReader::read_sparse_map(const EntryHeader& hea
 Result<Bytes> StreamReader::read_data(int64_t left) {
   if (begin_ == end_) {
     const auto most = static_cast<size_t>(std::min<int64_t>(left, kBuffer));
-    TRANSSHIP_TRY(fill(1, most - 1));
+    TRANSSHIP_TRY(fill(1, most - 1 + (left <= static_cast<int64_t>(kBuffer) ? kLeast : 0)));
   }
   const size_t part = std::min(end_ - begin_, static_cast<size_t>(std::min<int64_t>(left, kBuffer)));
   const Bytes data = Bytes(buffer_).subspan(begin_, part);

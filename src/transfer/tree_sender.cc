@@ -99,19 +99,25 @@ Status TreeSender::send_data(const WalkedEntry& walked, int file,
                              const std::vector<Extent>& extents) {
   const auto size = static_cast<int64_t>(walked.stat.stx_size);
   int64_t position = 0;
-  const auto skip_to = [&](int64_t offset) {
-    content_.update_zeros(offset - position);
-    if (options_.progress != nullptr) options_.progress->bytes += offset - position;
-    position = offset;
-  };
   for (const Extent& extent : extents) {
-    skip_to(extent.offset);
+    TRANSSHIP_TRY(skip(extent.offset - position));
     TRANSSHIP_TRY(send_range(walked, file, extent));
     position = extent.end();
   }
-  skip_to(size);
+  TRANSSHIP_TRY(skip(size - position));
   previous_ = content_.finish();
   manifest_.set_content(last_, *previous_);
+  return {};
+}
+
+Status TreeSender::skip(int64_t count) {
+  while (count > 0) {
+    const int64_t part = std::min<int64_t>(count, 64 << 20);
+    TRANSSHIP_TRY(options_.until.check("send the volume"));
+    content_.update_zeros(part);
+    if (options_.progress != nullptr) options_.progress->bytes += part;
+    count -= part;
+  }
   return {};
 }
 

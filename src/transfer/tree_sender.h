@@ -31,6 +31,7 @@ class TreeSender {
   Status send_file(const WalkedEntry& walked);
   Status send_data(const WalkedEntry& walked, int file, const std::vector<Extent>& extents);
   Status send_range(const WalkedEntry& walked, int file, const Extent& extent);
+  Status skip(int64_t count);  // a hole
   Status send_other(const WalkedEntry& walked);
   Status send_link(const WalkedEntry& walked, Link& link);
   Status send_header(EntryHeader& header);

@@ -31,6 +31,7 @@ struct TreeWalk::Directory {
 };
 
 TreeWalk::TreeWalk(int root, Options options) : root_(root), options_(std::move(options)) {}
+
 TreeWalk::~TreeWalk() = default;
 
 Status TreeWalk::run(const Visit& visit) {

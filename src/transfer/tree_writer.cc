@@ -1,0 +1,234 @@
+#include "transfer/tree_writer.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "transfer/beneath.h"
+#include "transfer/entry_metadata.h"
+#include "transfer/entry_path.h"
+#include "transfer/xattrs.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kHeldDirectories = 64;
+constexpr std::string_view kLostAndFound = "lost+found";
+
+Result<std::vector<std::string>> names_in(int directory, const std::string& path) {
+  auto own = open_for_reading(directory, ".", O_DIRECTORY, path);
+  if (!own) return own.error();
+  DIR* raw = ::fdopendir(own->get());
+  if (raw == nullptr) return path_error("read directory", path, errno);
+  static_cast<void>(own->release());
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* found = ::readdir(stream.get())) {
+    const std::string name(found->d_name);
+    if (name != "." && name != "..") names.push_back(name);
+    errno = 0;
+  }
+  if (errno != 0) return path_error("read directory", path, errno);
+  return names;
+}
+
+// Why a name could not be made; one that is there already came twice.
+Error creation_error(std::string_view tried, const std::string& path, int error) {
+  if (error == EEXIST) return corrupt(path, "it came twice");
+  return path_error(tried, path, error);
+}
+
+}  // namespace
+
+struct TreeWriter::Directory {
+  UniqueFd fd;  // not valid while too many below it are open
+  Entry entry;  // its metadata are set when it is left
+  struct statx stat {};
+};
+
+TreeWriter::TreeWriter(int root, size_t max_path) : root_(root), max_path_(max_path) {}
+
+TreeWriter::~TreeWriter() = default;
+
+Status TreeWriter::begin() {
+  auto root = std::make_unique<Directory>();
+  root->entry.path = ".";
+  auto fd = open_for_reading(root_, ".", O_DIRECTORY, ".");
+  if (!fd) return fd.error();
+  root->fd = std::move(fd).value();
+  auto stat = stat_beneath(root->fd.get(), "", ".");
+  if (!stat) return stat.error();
+  root->stat = *stat;
+  auto names = names_in(root->fd.get(), ".");
+  if (!names) return names.error();
+  for (const std::string& name : *names) {
+    if (name == kLostAndFound) {
+      auto found = open_for_reading(root->fd.get(), name, O_DIRECTORY, "./" + name);
+      auto inside = found ? names_in(found->get(), "./" + name) : found.error();
+      lost_and_found_ = inside && inside->empty();
+      if (lost_and_found_) continue;
+    }
+    return Error{ErrorCode::kPreconditionFailed,
+                 "the destination is not empty: it holds " + quoted(name)};
+  }
+  TRANSSHIP_TRY(drop_inherited(root->fd.get()));
+  open_.push_back(std::move(root));
+  return {};
+}
+
+// A default ACL would be inherited, and attributes that the stream's root does not have would stay.
+Status TreeWriter::drop_inherited(int root) {
+  const XattrPlace place(root);
+  auto xattrs = place.read(".");
+  if (!xattrs) return xattrs.error();
+  for (const Xattr& xattr : *xattrs) TRANSSHIP_TRY(place.remove(xattr.name, "."));
+  return {};
+}
+
+Result<std::string> TreeWriter::descend(const std::string& path) {
+  TRANSSHIP_TRY(check_entry_path(path, max_path_));
+  const SplitPath split = split_path(path);
+  while (open_.back()->entry.path != split.parent) {
+    if (open_.size() == 1) {
+      return corrupt(path, "its directory has not come before it, or was left already");
+    }
+    TRANSSHIP_TRY(leave());
+  }
+  return std::string(split.name);
+}
+
+Result<UniqueFd> TreeWriter::create_file(const Entry& entry) {
+  auto name = descend(entry.path);
+  if (!name) return name.error();
+  const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+  auto file = open_beneath(open_.back()->fd.get(), *name, flags, entry.path, 0600);
+  if (!file && file.error().code == ErrorCode::kAlreadyExists) {
+    return creation_error("create", entry.path, EEXIST);
+  }
+  return file;
+}
+
+Status TreeWriter::finish_file(const Entry& entry, int file) { return set_metadata(file, entry); }
+
+Status TreeWriter::create_other(const Entry& entry) {
+  auto name = descend(entry.path);
+  if (!name) return name.error();
+  if (entry.kind == EntryKind::kDirectory) return create_directory(entry, *name);
+  TRANSSHIP_TRY(create_node(entry, *name));
+  return set_metadata(open_.back()->fd.get(), *name, entry);
+}
+
+Status TreeWriter::create_directory(const Entry& entry, const std::string& name) {
+  const int parent = open_.back()->fd.get();
+  if (lost_and_found_ && open_.size() == 1 && name == kLostAndFound) {
+    lost_and_found_ = false;
+  } else if (::mkdirat(parent, name.c_str(), 0700) < 0) {
+    return creation_error("make directory", entry.path, errno);
+  }
+  auto fd = open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, entry.path);
+  if (!fd) return fd.error();
+  auto stat = stat_beneath(fd->get(), "", entry.path);
+  if (!stat) return stat.error();
+  auto directory = std::make_unique<Directory>();
+  directory->fd = std::move(fd).value();
+  directory->entry = entry;
+  directory->stat = *stat;
+  open_.push_back(std::move(directory));
+  if (open_.size() > kHeldDirectories) open_[open_.size() - kHeldDirectories]->fd.reset();
+  return {};
+}
+
+Status TreeWriter::create_node(const Entry& entry, const std::string& name) {
+  const int parent = open_.back()->fd.get();
+  if (entry.kind == EntryKind::kSymlink) {
+    if (entry.link_target.find('\0') != std::string::npos) {
+      return corrupt(entry.path, "its target has a NUL byte");
+    }
+    if (::symlinkat(entry.link_target.c_str(), parent, name.c_str()) == 0) return {};
+    return creation_error("make symbolic link", entry.path, errno);
+  }
+  const mode_t mode = type_bits(entry.kind) | 0600U;
+  const dev_t device = makedev(entry.device_major, entry.device_minor);
+  if (::mknodat(parent, name.c_str(), mode, device) == 0) return {};
+  return creation_error("make special file", entry.path, errno);
+}
+
+Status TreeWriter::remember_linkable(const Entry& entry, size_t index) {
+  const std::string name(split_path(entry.path).name);
+  auto stat = stat_beneath(open_.back()->fd.get(), name, entry.path);
+  if (!stat) return stat.error();
+  linkable_[entry.path] = {stat->stx_ino, index};
+  return {};
+}
+
+Result<size_t> TreeWriter::create_link(const std::string& path, const std::string& target) {
+  auto name = descend(path);
+  if (!name) return name.error();
+  const auto known = linkable_.find(target);
+  if (known == linkable_.end()) {
+    return corrupt(path, "it is a hard link to " + quoted(target) + ", which has not come before it");
+  }
+  auto parent = open_parent(target);
+  if (!parent) return parent.error();
+  const std::string target_name(split_path(target).name);
+  const int own = open_.back()->fd.get();
+  if (::linkat(parent->get(), target_name.c_str(), own, name->c_str(), 0) < 0) {
+    return creation_error("make hard link", path, errno);
+  }
+  auto stat = stat_beneath(own, *name, path);
+  if (!stat) return stat.error();
+  if (stat->stx_ino != known->second.inode) {
+    return Error{ErrorCode::kConflict, quoted(target) + " was replaced while the volume was written"};
+  }
+  return known->second.index;
+}
+
+// From the root, some components at a time: the whole path may be longer than PATH_MAX.
+Result<UniqueFd> TreeWriter::open_parent(const std::string& path) {
+  constexpr size_t kPart = 2048;
+  std::string_view rest = split_path(path).parent;
+  UniqueFd at;
+  while (!rest.empty()) {
+    size_t cut = rest.size();
+    if (cut > kPart) cut = rest.rfind('/', kPart);
+    const int from = at.valid() ? at.get() : root_;
+    auto next = open_beneath(from, std::string(rest.substr(0, cut)), O_PATH | O_DIRECTORY, path);
+    if (!next) return next;
+    at = std::move(next).value();
+    rest.remove_prefix(cut == rest.size() ? cut : cut + 1);
+  }
+  return at;
+}
+
+Status TreeWriter::leave() {
+  const auto left = std::move(open_.back());
+  open_.pop_back();
+  TRANSSHIP_TRY(set_metadata(left->fd.get(), left->entry));
+  Directory& up = *open_.back();
+  if (up.fd.valid()) return {};
+  UniqueFd fd(::openat(left->fd.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return path_error("open", up.entry.path, errno);
+  auto stat = stat_beneath(fd.get(), "", up.entry.path);
+  if (!stat) return stat.error();
+  if (!same_file(*stat, up.stat)) {
+    return Error{ErrorCode::kConflict,
+                 "directory " + quoted(up.entry.path) + " was moved while it was written"};
+  }
+  up.fd = std::move(fd);
+  return {};
+}
+
+Status TreeWriter::finish(const Entry& root) {
+  while (open_.size() > 1) TRANSSHIP_TRY(leave());
+  const int fd = open_.back()->fd.get();
+  if (lost_and_found_ && ::unlinkat(fd, std::string(kLostAndFound).c_str(), AT_REMOVEDIR) < 0) {
+    return path_error("remove the empty directory", "./lost+found", errno);
+  }
+  return set_metadata(fd, root);
+}
+
+}  // namespace transship::transfer
