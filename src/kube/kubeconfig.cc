@@ -108,7 +108,7 @@ class Kubeconfig {
   // The body of the entry `name` of one of the three lists.
   [[nodiscard]] Field named(const char* list, const char* body, const std::string& name) const {
     const Field entries = root_.at(list);
-    if (entries.node.IsSequence()) {
+    if (entries.present() && entries.node.IsSequence()) {
       for (const YAML::Node& entry : entries.node) {
         const Field field{entry, std::string(list) + '[' + name + ']'};
         if (field.at("name").text() == name) return field.at(body);

@@ -16,11 +16,15 @@ class FakeTransport : public Transport {
  public:
   // For the next request or stream that has no answer yet.
   FakeTransport& answer(int status, const nlohmann::json& body, int retry_after_seconds = 0) {
-    return answer(
-        {.status = status, .body = body.dump(), .retry_after_seconds = retry_after_seconds});
+    return answer(Response{
+        .status = status, .body = body.dump(), .retry_after_seconds = retry_after_seconds});
   }
-  FakeTransport& answer(Result<Response> answer) {
-    answers_.push_back(std::move(answer));
+  FakeTransport& answer(Response response) {
+    answers_.emplace_back(std::move(response));
+    return *this;
+  }
+  FakeTransport& answer(Error error) {
+    answers_.emplace_back(std::move(error));
     return *this;
   }
   // A stream that brings these lines before it ends with the next answer.

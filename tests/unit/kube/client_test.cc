@@ -132,7 +132,7 @@ TEST_F(ClientTest, AnEmptyNameIsNotTheWholeCollection) {
 }
 
 TEST_F(ClientTest, AnAnswerThatIsNoJsonIsAnError) {
-  server_->answer({.status = 200, .body = "<html>"});
+  server_->answer(Response{.status = 200, .body = "<html>"});
   EXPECT_EQ(client_.get(kPods, "ns", "a").error().code, ErrorCode::kUnavailable);
 }
 
@@ -283,7 +283,7 @@ TEST_F(ClientTest, RemoveSendsItsPreconditions) {
 TEST_F(ClientTest, WatchHandsOverEvents) {
   const Json added = {{"type", "ADDED"}, {"object", pod("a")}};
   const Json expired = {{"type", "ERROR"}, {"object", failure(410, "Expired")}};
-  server_->lines({added.dump(), expired.dump()}).answer({.status = 200});
+  server_->lines({added.dump(), expired.dump()}).answer(Response{.status = 200});
   std::vector<Json> events;
   const auto done = client_.watch(
       kPods, "",
@@ -301,7 +301,7 @@ TEST_F(ClientTest, WatchHandsOverEvents) {
 }
 
 TEST_F(ClientTest, WatchMayBeginWithEverything) {
-  server_->answer({.status = 200});
+  server_->answer(Response{.status = 200});
   const auto done = client_.watch(kPods, "ns", {.send_initial_events = true},
                                   [](const Json&) { return true; }, {});
   EXPECT_TRUE(done.ok());
@@ -329,7 +329,7 @@ TEST_F(ClientTest, WatchEndsAsTheReaderTheServerOrTheCallerWants) {
 }
 
 TEST_F(ClientTest, LogsAreTheLastLines) {
-  server_->answer({.status = 200, .body = "one\ntwo\n"});
+  server_->answer(Response{.status = 200, .body = "one\ntwo\n"});
   EXPECT_EQ(*client_.logs("ns", "a", "main", 20), "one\ntwo\n");
   EXPECT_THAT(last().target, HasSubstr("/pods/a/log?container=main&tailLines=20&limitBytes="));
 }

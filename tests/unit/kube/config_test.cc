@@ -31,7 +31,7 @@ class ConfigTest : public testing::Test {
     return directory_ / name;
   }
   // A kubeconfig with one context, cluster and user; the last two in YAML's flow.
-  [[nodiscard]] std::string kubeconfig(const std::string& cluster, const std::string& user) const {
+  std::string kubeconfig(const std::string& cluster, const std::string& user) const {
     return write("config", "clusters: [{name: c, cluster: " + cluster +
                                "}]\nusers: [{name: u, user: " + user +
                                "}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"

@@ -1,0 +1,157 @@
+// MigrationStatus: how far a migration is; all that the controller knows about it between two looks.
+// The sentence for each field is in crds/containermigrations.transship.dev.yaml.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace transship::api {
+
+// The condition types, in the order in which they become True.
+namespace condition {
+inline constexpr const char* kValidated = "Validated";
+inline constexpr const char* kPrepared = "Prepared";
+inline constexpr const char* kSourceStopped = "SourceStopped";
+inline constexpr const char* kTransferred = "Transferred";
+inline constexpr const char* kVerified = "Verified";
+inline constexpr const char* kCommitted = "Committed";
+inline constexpr const char* kRestored = "Restored";
+inline constexpr const char* kSucceeded = "Succeeded";
+}  // namespace condition
+
+struct Condition {
+  std::string type;
+  std::string status;  // "True", "False", "Unknown"
+  std::string reason;
+  std::string message;
+  int64_t observed_generation = 0;
+  std::string last_transition_time;  // RFC 3339, seconds
+  bool operator==(const Condition&) const = default;
+};
+
+enum class VolumePlan {
+  kCopy,      // content is copied to the target
+  kBlank,     // left out by the user, but bound to the source node: an empty one takes its place
+  kReattach,  // the target attaches the same volume
+  kRecreate,  // kubelet makes it anew (configMap, secret, projected, downwardAPI, left-out
+              // emptyDirs)
+};
+
+struct VolumeStatus {
+  std::string name;
+  std::string kind;  // "EmptyDir", "HostPath", "Local", "ConfigMap", ...
+  VolumePlan plan = VolumePlan::kRecreate;
+  std::string medium;
+  bool ephemeral = false;     // a generic ephemeral volume: its claim belongs to the pod
+  std::string claim_name;     // empty: not a claim
+  std::string claim_uid;      // of the claim that the source pod used
+  std::string source_volume;  // PersistentVolume names
+  std::string target_volume;
+  std::string source_reclaim_policy;  // as they were before the migration set Retain
+  std::string target_reclaim_policy;
+  std::string source_path;  // on the node
+  std::string target_path;
+  int64_t bytes = 0;
+  int64_t entries = 0;
+  int64_t transferred_bytes = 0;
+  std::string digest;
+  std::string message;
+  bool operator==(const VolumeStatus&) const = default;
+
+  [[nodiscard]] bool swaps_claim() const {
+    return !claim_name.empty() && (plan == VolumePlan::kCopy || plan == VolumePlan::kBlank);
+  }
+};
+
+struct Progress {
+  int percent = 0;
+  int64_t transferred_bytes = 0;
+  int64_t total_bytes = 0;
+  int64_t transferred_entries = 0;
+  int64_t total_entries = 0;
+  int64_t bytes_per_second = 0;
+  bool operator==(const Progress&) const = default;
+};
+
+struct PreflightCheck {
+  std::string check;
+  std::string result;  // "Passed", "Warning", "Failed"
+  std::string message;
+  bool operator==(const PreflightCheck&) const = default;
+};
+
+// What the admission policy transship-hold reads while it is present: which pods to hold, and the
+// gate.
+struct Hold {
+  std::string owner_uid;
+  std::string pod_name;
+  std::map<std::string, std::string> labels;
+  std::string gate_image;
+  std::string gate_image_pull_policy;
+  bool gate_guaranteed = false;
+  bool operator==(const Hold&) const = default;
+};
+
+struct Rollback {
+  std::string reason;
+  std::string message;
+  std::string time;
+  bool operator==(const Rollback&) const = default;
+};
+
+struct PodPlace {
+  std::string node;
+  std::string pod_name;
+  std::string pod_uid;
+  bool operator==(const PodPlace&) const = default;
+};
+
+struct Owner {
+  std::string kind;  // "StatefulSet", "ReplicaSet"; empty: a bare pod
+  std::string name;
+  std::string uid;
+  bool operator==(const Owner&) const = default;
+};
+
+struct MigrationStatus {
+  int64_t observed_generation = 0;
+  std::string phase;  // derived from the conditions, for people; nothing branches on it
+  std::string start_time;
+  std::string completion_time;
+  std::vector<Condition> conditions;
+  PodPlace source;
+  Owner owner;
+  PodPlace target;
+  std::vector<VolumeStatus> volumes;
+  Progress progress;
+  std::optional<double> downtime_seconds;
+  std::optional<double> total_seconds;
+  std::vector<std::pair<std::string, std::string>> phase_times;  // phase, RFC 3339
+  std::vector<PreflightCheck> preflight;
+  int epoch = 0;  // of the movers; grows whenever they are made anew
+  int attempts = 0;
+  std::optional<Rollback> rollback;
+  std::optional<Hold> hold;
+  std::string stop_requested_time;  // RFC 3339 with microseconds, like the three below
+  std::string stopped_time;
+  std::string committed_time;
+  std::string restored_time;
+  std::map<std::string, std::string>
+      notes;  // the controller's own: manifest of the source pod and such
+  bool operator==(const MigrationStatus&) const = default;
+
+  [[nodiscard]] const Condition* find(std::string_view type) const;
+  [[nodiscard]] bool is_true(std::string_view type) const;
+  [[nodiscard]] VolumeStatus* volume(std::string_view name);
+};
+
+// The status as JSON, empty fields left out, so that a server-side apply removes what is gone.
+nlohmann::json status_to_json(const MigrationStatus& status);
+
+}  // namespace transship::api
