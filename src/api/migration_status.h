@@ -1,5 +1,5 @@
-// MigrationStatus: how far a migration is; all that the controller knows about it between two looks.
-// The sentence for each field is in crds/containermigrations.transship.dev.yaml.
+// MigrationStatus: how far a migration is; all that the controller knows about it between two
+// looks. The sentence for each field is in crds/containermigrations.transship.dev.yaml.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "api/volume_status.h"
 
 namespace transship::api {
 
@@ -33,40 +35,6 @@ struct Condition {
   int64_t observed_generation = 0;
   std::string last_transition_time;  // RFC 3339, seconds
   bool operator==(const Condition&) const = default;
-};
-
-enum class VolumePlan {
-  kCopy,      // content is copied to the target
-  kBlank,     // left out by the user, but bound to the source node: an empty one takes its place
-  kReattach,  // the target attaches the same volume
-  kRecreate,  // kubelet makes it anew (configMap, secret, projected, downwardAPI, left-out
-              // emptyDirs)
-};
-
-struct VolumeStatus {
-  std::string name;
-  std::string kind;  // "EmptyDir", "HostPath", "Local", "ConfigMap", ...
-  VolumePlan plan = VolumePlan::kRecreate;
-  std::string medium;
-  bool ephemeral = false;     // a generic ephemeral volume: its claim belongs to the pod
-  std::string claim_name;     // empty: not a claim
-  std::string claim_uid;      // of the claim that the source pod used
-  std::string source_volume;  // PersistentVolume names
-  std::string target_volume;
-  std::string source_reclaim_policy;  // as they were before the migration set Retain
-  std::string target_reclaim_policy;
-  std::string source_path;  // on the node
-  std::string target_path;
-  int64_t bytes = 0;
-  int64_t entries = 0;
-  int64_t transferred_bytes = 0;
-  std::string digest;
-  std::string message;
-  bool operator==(const VolumeStatus&) const = default;
-
-  [[nodiscard]] bool swaps_claim() const {
-    return !claim_name.empty() && (plan == VolumePlan::kCopy || plan == VolumePlan::kBlank);
-  }
 };
 
 struct Progress {

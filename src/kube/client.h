@@ -65,8 +65,8 @@ struct DeleteOptions {
   std::string uid{};               // precondition (else kConflict); empty: none
   std::string resource_version{};  // likewise
   std::optional<int> grace_period_seconds{};
-  std::string
-      propagation_policy;  // "Background", "Foreground", "Orphan"; empty: the resource's own
+  // "Background", "Foreground" or "Orphan"; empty: the resource's own.
+  std::string propagation_policy{};
   bool dry_run = false;
 };
 

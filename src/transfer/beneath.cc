@@ -15,11 +15,10 @@ int try_open(int directory, const std::string& name, int flags, mode_t mode) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC;
   how.mode = mode;
-  how.resolve =
-      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
   while (true) {
-    const auto fd = static_cast<int>(
-        ::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how));
+    const auto fd =
+        static_cast<int>(::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how));
     // EAGAIN: something was renamed or mounted meanwhile, and the kernel cannot be sure.
     if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return fd;
   }
@@ -33,8 +32,9 @@ Result<UniqueFd> open_beneath(int directory, const std::string& name, int flags,
   if (fd.valid()) return fd;
   if (errno == EXDEV) {
     return Error{ErrorCode::kInvalid,
-                 quoted(path) + " is a mount point or leads out of the volume: a volume must be one "
-                                "file system"};
+                 quoted(path) +
+                     " is a mount point or leads out of the volume: a volume must be one "
+                     "file system"};
   }
   return path_error("open", path, errno);
 }

@@ -31,8 +31,8 @@ class Source {
   virtual Result<size_t> read(MutableBytes buffer) = 0;
 };
 
-// Over a blocking descriptor (file, pipe, socket), which must outlive it. A pipe without a reader is
-// an error (EPIPE), not a signal.
+// Over a blocking descriptor (file, pipe, socket), which must outlive it. A pipe without a reader
+// is an error (EPIPE), not a signal.
 class FdSink final : public Sink {
  public:
   // `name` is for messages.

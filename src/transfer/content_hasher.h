@@ -21,7 +21,7 @@ class ContentHasher {
  public:
   struct File {
     UniqueFd fd;
-    std::string path;  // for messages
+    std::string path;      // for messages
     struct statx stat {};  // as it was found; kConflict where it is another afterwards
     size_t index = 0;      // in the manifest
   };

@@ -10,14 +10,29 @@ namespace transship::transfer {
 Result<Entry> entry_of(const struct statx& stat) {
   Entry entry;
   switch (stat.stx_mode & S_IFMT) {
-    case S_IFREG: entry.kind = EntryKind::kRegular; break;
-    case S_IFDIR: entry.kind = EntryKind::kDirectory; break;
-    case S_IFLNK: entry.kind = EntryKind::kSymlink; break;
-    case S_IFIFO: entry.kind = EntryKind::kFifo; break;
-    case S_IFCHR: entry.kind = EntryKind::kCharDevice; break;
-    case S_IFBLK: entry.kind = EntryKind::kBlockDevice; break;
-    case S_IFSOCK: entry.kind = EntryKind::kSocket; break;
-    default: return Error{ErrorCode::kInvalid, "it is of an unknown file type"};
+    case S_IFREG:
+      entry.kind = EntryKind::kRegular;
+      break;
+    case S_IFDIR:
+      entry.kind = EntryKind::kDirectory;
+      break;
+    case S_IFLNK:
+      entry.kind = EntryKind::kSymlink;
+      break;
+    case S_IFIFO:
+      entry.kind = EntryKind::kFifo;
+      break;
+    case S_IFCHR:
+      entry.kind = EntryKind::kCharDevice;
+      break;
+    case S_IFBLK:
+      entry.kind = EntryKind::kBlockDevice;
+      break;
+    case S_IFSOCK:
+      entry.kind = EntryKind::kSocket;
+      break;
+    default:
+      return Error{ErrorCode::kInvalid, "it is of an unknown file type"};
   }
   entry.mode = stat.stx_mode & 07777U;
   entry.uid = stat.stx_uid;
@@ -34,13 +49,20 @@ Result<Entry> entry_of(const struct statx& stat) {
 
 uint32_t type_bits(EntryKind kind) {
   switch (kind) {
-    case EntryKind::kRegular: return S_IFREG;
-    case EntryKind::kDirectory: return S_IFDIR;
-    case EntryKind::kSymlink: return S_IFLNK;
-    case EntryKind::kFifo: return S_IFIFO;
-    case EntryKind::kCharDevice: return S_IFCHR;
-    case EntryKind::kBlockDevice: return S_IFBLK;
-    case EntryKind::kSocket: return S_IFSOCK;
+    case EntryKind::kRegular:
+      return S_IFREG;
+    case EntryKind::kDirectory:
+      return S_IFDIR;
+    case EntryKind::kSymlink:
+      return S_IFLNK;
+    case EntryKind::kFifo:
+      return S_IFIFO;
+    case EntryKind::kCharDevice:
+      return S_IFCHR;
+    case EntryKind::kBlockDevice:
+      return S_IFBLK;
+    case EntryKind::kSocket:
+      return S_IFSOCK;
   }
   return 0;
 }

@@ -1,5 +1,5 @@
-// Entry: one name of a tree with all its metadata, as the stream carries it and the manifest sums it
-// up.
+// Entry: one name of a tree with all its metadata, as the stream carries it and the manifest sums
+// it up.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ struct Entry {
   uint32_t gid = 0;
   int64_t mtime_seconds = 0;  // as timespec: the nanoseconds count forward, before 1970, too
   uint32_t mtime_nanoseconds = 0;
-  int64_t size = 0;  // regular files
-  std::string link_target;  // symbolic links
+  int64_t size = 0;           // regular files
+  std::string link_target;    // symbolic links
   uint32_t device_major = 0;  // devices
   uint32_t device_minor = 0;
   std::vector<Xattr> xattrs;  // sorted by name

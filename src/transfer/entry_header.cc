@@ -16,12 +16,18 @@ char type_flag(const EntryHeader& header) {
   if (header.hard_link) return '1';
   switch (header.entry.kind) {
     case EntryKind::kRegular:
-    case EntryKind::kSocket: return '0';
-    case EntryKind::kDirectory: return '5';
-    case EntryKind::kSymlink: return '2';
-    case EntryKind::kFifo: return '6';
-    case EntryKind::kCharDevice: return '3';
-    case EntryKind::kBlockDevice: return '4';
+    case EntryKind::kSocket:
+      return '0';
+    case EntryKind::kDirectory:
+      return '5';
+    case EntryKind::kSymlink:
+      return '2';
+    case EntryKind::kFifo:
+      return '6';
+    case EntryKind::kCharDevice:
+      return '3';
+    case EntryKind::kBlockDevice:
+      return '4';
   }
   return '0';
 }
@@ -75,9 +81,12 @@ std::string encode_records(const EntryHeader& header) {
   if (header.stored_bytes > UstarHeader::kSizeMax) {
     append_pax_record(text, pax::kSize, std::to_string(header.stored_bytes));
   }
-  if (entry.uid > UstarHeader::kIdMax) append_pax_record(text, pax::kUid, std::to_string(entry.uid));
-  if (entry.gid > UstarHeader::kIdMax) append_pax_record(text, pax::kGid, std::to_string(entry.gid));
-  append_pax_record(text, pax::kMtime, format_pax_time(entry.mtime_seconds, entry.mtime_nanoseconds));
+  if (entry.uid > UstarHeader::kIdMax)
+    append_pax_record(text, pax::kUid, std::to_string(entry.uid));
+  if (entry.gid > UstarHeader::kIdMax)
+    append_pax_record(text, pax::kGid, std::to_string(entry.gid));
+  append_pax_record(text, pax::kMtime,
+                    format_pax_time(entry.mtime_seconds, entry.mtime_nanoseconds));
   for (const Xattr& xattr : entry.xattrs) {
     append_pax_record(text, pax::xattr_key(xattr.name), xattr.value);
   }

@@ -18,17 +18,29 @@ bool parse_id(std::string_view text, uint32_t& id) {
 bool take_type(const UstarHeader& block, EntryHeader& header) {
   Entry& entry = header.entry;
   switch (block.type) {
-    case '0': return true;  // regular, or a socket by its record
-    case '1': header.hard_link = block.link_name; return true;
+    case '0':
+      return true;  // regular, or a socket by its record
+    case '1':
+      header.hard_link = block.link_name;
+      return true;
     case '2':
       entry.kind = EntryKind::kSymlink;
       entry.link_target = block.link_name;
       return true;
-    case '3': entry.kind = EntryKind::kCharDevice; return true;
-    case '4': entry.kind = EntryKind::kBlockDevice; return true;
-    case '5': entry.kind = EntryKind::kDirectory; return true;
-    case '6': entry.kind = EntryKind::kFifo; return true;
-    default: return false;
+    case '3':
+      entry.kind = EntryKind::kCharDevice;
+      return true;
+    case '4':
+      entry.kind = EntryKind::kBlockDevice;
+      return true;
+    case '5':
+      entry.kind = EntryKind::kDirectory;
+      return true;
+    case '6':
+      entry.kind = EntryKind::kFifo;
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -101,12 +113,11 @@ bool take_fields(const UstarHeader& block, EntryHeader& header) {
 bool consistent(const EntryHeader& header) {
   const Entry& entry = header.entry;
   const bool regular = entry.kind == EntryKind::kRegular && !header.hard_link;
-  const bool device =
-      entry.kind == EntryKind::kCharDevice || entry.kind == EntryKind::kBlockDevice;
-  const bool xattrs_ascend =
-      std::adjacent_find(entry.xattrs.begin(), entry.xattrs.end(), [](const auto& a, const auto& b) {
-        return a.name >= b.name;
-      }) == entry.xattrs.end();
+  const bool device = entry.kind == EntryKind::kCharDevice || entry.kind == EntryKind::kBlockDevice;
+  const bool xattrs_ascend = std::adjacent_find(entry.xattrs.begin(), entry.xattrs.end(),
+                                                [](const auto& a, const auto& b) {
+                                                  return a.name >= b.name;
+                                                }) == entry.xattrs.end();
   return xattrs_ascend && (regular || (header.stored_bytes == 0 && !header.sparse)) &&
          (device || (entry.device_major == 0 && entry.device_minor == 0)) &&
          (!header.hard_link || (entry.kind == EntryKind::kRegular && !header.linkable)) &&
@@ -141,8 +152,8 @@ Result<EntryHeader> decode_entry_header(std::string_view records, const UstarBlo
   }
   if (bytes.substr(kTarBlock, records.size()) != records ||
       bytes.substr(bytes.size() - kTarBlock) != std::string_view(block.data(), block.size()) ||
-      bytes.size() != 2 * kTarBlock + records.size() +
-                          tar_padding(static_cast<int64_t>(records.size()))) {
+      bytes.size() !=
+          2 * kTarBlock + records.size() + tar_padding(static_cast<int64_t>(records.size()))) {
     return corrupt(header.entry.path, "its header is not as this format writes it");
   }
   return header;

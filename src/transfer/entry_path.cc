@@ -20,7 +20,8 @@ Status check_entry_path(std::string_view path, size_t max_bytes) {
     const size_t slash = rest.find('/');
     const std::string_view name = rest.substr(0, slash);
     if (name.empty() || name == "." || name == ".." || name.size() > NAME_MAX) {
-      return corrupt(path, "its path has a component " + quoted(name) + ", which no entry can have");
+      return corrupt(path,
+                     "its path has a component " + quoted(name) + ", which no entry can have");
     }
     if (slash == std::string_view::npos) return {};
     rest.remove_prefix(slash + 1);

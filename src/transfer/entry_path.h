@@ -15,8 +15,8 @@ struct SplitPath {
 };
 SplitPath split_path(std::string_view path);
 
-// kCorrupt unless it is such a path, with no component that is empty, ".", "..", longer than NAME_MAX
-// (255) or has a NUL; not the root.
+// kCorrupt unless it is such a path, with no component that is empty, ".", "..", longer than
+// NAME_MAX (255) or has a NUL; not the root.
 Status check_entry_path(std::string_view path, size_t max_bytes);
 
 }  // namespace transship::transfer

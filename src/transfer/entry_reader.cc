@@ -12,8 +12,9 @@ namespace transship::transfer {
 namespace {
 
 Error changed(const std::string& path) {
-  return {ErrorCode::kConflict,
-          quoted(path) + " changed while it was read: is the pod, or somebody else, still writing?"};
+  return {
+      ErrorCode::kConflict,
+      quoted(path) + " changed while it was read: is the pod, or somebody else, still writing?"};
 }
 
 Error vanished(const Error& error) {

@@ -19,8 +19,8 @@ struct Extent {
 
 inline constexpr size_t kMaxExtents = 1'000'000;  // files with more go as if they had no holes
 
-// The ranges of a file of `size` bytes that hold data; all of it in one where it has no holes, where
-// the file system cannot tell, or where there are too many.
+// The ranges of a file of `size` bytes that hold data; all of it in one where it has no holes,
+// where the file system cannot tell, or where there are too many.
 Result<std::vector<Extent>> find_extents(int fd, int64_t size, const std::string& path);
 
 // Whether that is a file without holes.
@@ -32,8 +32,8 @@ int64_t data_bytes(const std::vector<Extent>& extents);
 // where the file ends with a hole.
 std::string encode_sparse_map(const std::vector<Extent>& extents, int64_t size);
 
-// Takes the map apart as its blocks come. kCorrupt unless the ranges are ascending, apart and within
-// the size, and the map is as encode_sparse_map writes it.
+// Takes the map apart as its blocks come. kCorrupt unless the ranges are ascending, apart and
+// within the size, and the map is as encode_sparse_map writes it.
 class SparseMapParser {
  public:
   SparseMapParser(int64_t size, size_t max_extents) : size_(size), max_extents_(max_extents) {}
@@ -47,7 +47,7 @@ class SparseMapParser {
 
   int64_t size_;
   size_t max_extents_;
-  std::string text_;     // everything, to be compared in the end
+  std::string text_;  // everything, to be compared in the end
   size_t parsed_ = 0;
   int64_t count_ = -1;   // the ranges announced
   int64_t offset_ = -1;  // of a range whose length has not come yet

@@ -1,5 +1,5 @@
-// Manifest: what a tree holds, entry by entry, for the volume digest (docs/volume-digest.md) and for
-// comparing what was sent with what is on disk.
+// Manifest: what a tree holds, entry by entry, for the volume digest (docs/volume-digest.md) and
+// for comparing what was sent with what is on disk.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ class Manifest {
     entries_[index].content = content;
   }
 
-  // Puts the entries in the recipe's order (by record); indexes change. Do it once, when all are in.
+  // Puts the entries in the recipe's order (by record); indexes change. Do it once, when all are
+  // in.
   void sort();
 
   // "sha256:…"; of a sorted manifest.

@@ -30,8 +30,7 @@ Result<PaxRecords> parse_pax_records(std::string_view text) {
         text[static_cast<size_t>(length) - 1] != '\n') {
       return malformed;
     }
-    const std::string_view record =
-        text.substr(blank + 1, static_cast<size_t>(length) - blank - 2);
+    const std::string_view record = text.substr(blank + 1, static_cast<size_t>(length) - blank - 2);
     const size_t equals = record.find('=');
     if (equals == std::string_view::npos || equals == 0) return malformed;
     records.emplace_back(record.substr(0, equals), record.substr(equals + 1));

@@ -69,7 +69,8 @@ Result<Message> read_message(TlsStream& stream) {
   std::array<char, 4> head{};
   TRANSSHIP_TRY(read_exactly(stream, head.data(), head.size()));
   const size_t size = get_number({head.data(), head.size()});
-  if (size == 0 || size > kMessageLimit) return Error{ErrorCode::kCorrupt, "a session message of " + std::to_string(size) + " bytes"};
+  if (size == 0 || size > kMessageLimit)
+    return Error{ErrorCode::kCorrupt, "a session message of " + std::to_string(size) + " bytes"};
   std::string body(size, '\0');
   TRANSSHIP_TRY(read_exactly(stream, body.data(), size));
   Message message;
@@ -89,15 +90,18 @@ Error failure_of(const Message& message) {
   ErrorCode code = ErrorCode::kInternal;
   if (!message.fields.empty()) {
     for (int i = 0; i <= static_cast<int>(ErrorCode::kCorrupt); ++i) {
-      if (to_string(static_cast<ErrorCode>(i)) == message.fields[0]) code = static_cast<ErrorCode>(i);
+      if (to_string(static_cast<ErrorCode>(i)) == message.fields[0])
+        code = static_cast<ErrorCode>(i);
     }
   }
-  return {code, "the other mover failed: " + (message.fields.size() > 1 ? message.fields[1] : "no reason given")};
+  return {code, "the other mover failed: " +
+                    (message.fields.size() > 1 ? message.fields[1] : "no reason given")};
 }
 
 // Tells the other end why, as far as it still listens, and returns the error.
 Error fail(TlsStream& stream, const Error& error) {
-  (void)write_message(stream, {Kind::kFailed, {std::string(to_string(error.code)), error.message.substr(0, 4096)}});
+  (void)write_message(
+      stream, {Kind::kFailed, {std::string(to_string(error.code)), error.message.substr(0, 4096)}});
   (void)stream.close();
   return error;
 }
@@ -115,7 +119,9 @@ Result<Message> await(TlsStream& stream, Kind wanted) {
 }
 
 Message header_of(const SessionIdentity& identity, const std::vector<SessionVolume>& volumes) {
-  Message header{Kind::kHeader, {std::to_string(kVersion), identity.migration_uid, std::to_string(identity.epoch)}};
+  Message header{
+      Kind::kHeader,
+      {std::to_string(kVersion), identity.migration_uid, std::to_string(identity.epoch)}};
   for (const SessionVolume& volume : volumes) {
     header.fields.push_back(volume.name);
     header.fields.push_back(std::to_string(volume.announced.bytes));
@@ -145,7 +151,8 @@ bool to_count(const std::string& text, int64_t& number) {
   return true;
 }
 
-Result<std::vector<VolumeOutcome>> send_all(TlsStream& stream, const std::vector<SessionVolume>& volumes,
+Result<std::vector<VolumeOutcome>> send_all(TlsStream& stream,
+                                            const std::vector<SessionVolume>& volumes,
                                             const SessionOptions& options) {
   std::vector<VolumeOutcome> outcomes;
   for (const SessionVolume& volume : volumes) {
@@ -159,7 +166,8 @@ Result<std::vector<VolumeOutcome>> send_all(TlsStream& stream, const std::vector
 }
 
 Status take_verified(const Message& message, std::vector<VolumeOutcome>& outcomes) {
-  if (message.fields.size() != outcomes.size() * 4) return Error{ErrorCode::kCorrupt, "the receiver verified other volumes"};
+  if (message.fields.size() != outcomes.size() * 4)
+    return Error{ErrorCode::kCorrupt, "the receiver verified other volumes"};
   for (size_t i = 0; i < outcomes.size(); ++i) {
     VolumeOutcome& outcome = outcomes[i];
     const std::string* field = &message.fields[i * 4];
@@ -168,8 +176,10 @@ Status take_verified(const Message& message, std::vector<VolumeOutcome>& outcome
         !to_count(field[3], outcome.verified.totals.entries)) {
       return Error{ErrorCode::kCorrupt, "the receiver verified other volumes"};
     }
-    if (outcome.verified.digest != outcome.sent.digest || !(outcome.verified.totals == outcome.sent.totals)) {
-      return Error{ErrorCode::kCorrupt, "volume " + outcome.name + ": sent " + outcome.sent.digest + ", read back " + outcome.verified.digest};
+    if (outcome.verified.digest != outcome.sent.digest ||
+        !(outcome.verified.totals == outcome.sent.totals)) {
+      return Error{ErrorCode::kCorrupt, "volume " + outcome.name + ": sent " + outcome.sent.digest +
+                                            ", read back " + outcome.verified.digest};
     }
   }
   return {};
@@ -189,13 +199,15 @@ Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const Session
     // A write that broke may have its reason waiting: the receiver says why before it closes.
     if (stream.readable()) {
       auto said = await(stream, Kind::kVerified);
-      if (!said.ok() && said.error().message.rfind("the other mover failed", 0) == 0) return said.error();
+      if (!said.ok() && said.error().message.rfind("the other mover failed", 0) == 0)
+        return said.error();
     }
     return outcomes.error();
   }
   auto verified = await(stream, Kind::kVerified);
   if (!verified.ok()) return verified.error();
-  if (const Status equal = take_verified(*verified, *outcomes); !equal.ok()) return fail(stream, equal.error());
+  if (const Status equal = take_verified(*verified, *outcomes); !equal.ok())
+    return fail(stream, equal.error());
   TRANSSHIP_TRY(write_message(stream, {Kind::kAgreed, {}}));
   TRANSSHIP_TRY(stream.close());
   return outcomes;
@@ -207,15 +219,20 @@ namespace {
 Result<std::vector<size_t>> check_header(const Message& header, const SessionIdentity& identity,
                                          const std::vector<SessionVolume>& volumes) {
   const auto& fields = header.fields;
-  const auto refuse = [](const std::string& why) { return Error{ErrorCode::kForbidden, "session refused: " + why}; };
-  if (fields.size() < 3 || fields[0] != std::to_string(kVersion)) return refuse("another version of the protocol");
+  const auto refuse = [](const std::string& why) {
+    return Error{ErrorCode::kForbidden, "session refused: " + why};
+  };
+  if (fields.size() < 3 || fields[0] != std::to_string(kVersion))
+    return refuse("another version of the protocol");
   if (fields[1] != identity.migration_uid || fields[2] != std::to_string(identity.epoch)) {
     return refuse("another migration or epoch");
   }
   if (fields.size() != 3 + volumes.size() * 3) return refuse("another set of volumes");
   std::vector<size_t> order;
   for (size_t i = 3; i < fields.size(); i += 3) {
-    const auto found = std::find_if(volumes.begin(), volumes.end(), [&](const SessionVolume& volume) { return volume.name == fields[i]; });
+    const auto found =
+        std::find_if(volumes.begin(), volumes.end(),
+                     [&](const SessionVolume& volume) { return volume.name == fields[i]; });
     const auto index = static_cast<size_t>(found - volumes.begin());
     int64_t bytes = 0;
     int64_t entries = 0;
@@ -233,8 +250,8 @@ Result<std::vector<size_t>> check_header(const Message& header, const SessionIde
 }
 
 // Verifies while the sender hears a sign of life every few seconds, so that neither gives up.
-Result<Summary> verify_alive(TlsStream& stream, const SessionVolume& volume, const Manifest& manifest,
-                             const SessionOptions& options) {
+Result<Summary> verify_alive(TlsStream& stream, const SessionVolume& volume,
+                             const Manifest& manifest, const SessionOptions& options) {
   auto verifying = std::async(std::launch::async, [&] {
     return verify_tree(volume.directory, manifest, options.until, volume.progress);
   });
@@ -248,8 +265,10 @@ Result<Summary> verify_alive(TlsStream& stream, const SessionVolume& volume, con
   return verified;
 }
 
-Result<std::vector<VolumeOutcome>> receive_all(TlsStream& stream, const std::vector<SessionVolume>& volumes,
-                                               const std::vector<size_t>& order, const SessionOptions& options) {
+Result<std::vector<VolumeOutcome>> receive_all(TlsStream& stream,
+                                               const std::vector<SessionVolume>& volumes,
+                                               const std::vector<size_t>& order,
+                                               const SessionOptions& options) {
   std::vector<VolumeOutcome> outcomes;
   std::vector<Manifest> manifests;
   for (const size_t index : order) {
@@ -273,7 +292,8 @@ Result<std::vector<VolumeOutcome>> receive_all(TlsStream& stream, const std::vec
 
 }  // namespace
 
-Result<std::vector<VolumeOutcome>> receive_session(TlsStream& stream, const SessionIdentity& identity,
+Result<std::vector<VolumeOutcome>> receive_session(TlsStream& stream,
+                                                   const SessionIdentity& identity,
                                                    const std::vector<SessionVolume>& volumes,
                                                    const SessionOptions& options) {
   stream.set_until(options.until);

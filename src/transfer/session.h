@@ -1,5 +1,5 @@
-// A session: all volumes of one migration over one TLS connection, from its header to the receiver's
-// acknowledgement (docs/stream.md, "Session").
+// A session: all volumes of one migration over one TLS connection, from its header to the
+// receiver's acknowledgement (docs/stream.md, "Session").
 //
 //   sender                                receiver
 //   header: version, migration, epoch,
@@ -48,7 +48,8 @@ struct VolumeOutcome {
 };
 
 // Sends every volume and waits for the receiver's word that all are on its disk and equal.
-// kForbidden: another migration, epoch or set of volumes there; otherwise what failed at either end.
+// kForbidden: another migration, epoch or set of volumes there; otherwise what failed at either
+// end.
 Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const SessionIdentity& identity,
                                                 const std::vector<SessionVolume>& volumes,
                                                 const SessionOptions& options = {});

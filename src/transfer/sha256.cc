@@ -50,8 +50,8 @@ void Sha256::update_zeros(int64_t count) {
 
 Sha256::Digest Sha256::finish() {
   Digest digest{};
-  require(EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()),
-                             nullptr));
+  require(
+      EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr));
   require(EVP_DigestInit_ex2(context_.get(), algorithm(), nullptr));
   return digest;
 }

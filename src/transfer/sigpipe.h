@@ -1,5 +1,5 @@
-// SigpipeBlock: while it lives, a write by this thread to a closed pipe or socket gives EPIPE and no
-// signal, whatever the process's disposition (pthread_sigmask(3), sigtimedwait(2)).
+// SigpipeBlock: while it lives, a write by this thread to a closed pipe or socket gives EPIPE and
+// no signal, whatever the process's disposition (pthread_sigmask(3), sigtimedwait(2)).
 #pragma once
 
 #include <csignal>

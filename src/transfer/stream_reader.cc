@@ -7,8 +7,8 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kBuffer = 256 << 10;
-constexpr size_t kEnd = 2 * kTarBlock;            // the zero blocks
-constexpr size_t kLeast = 3 * kTarBlock + kEnd;   // what follows an entry at least: the end record
+constexpr size_t kEnd = 2 * kTarBlock;           // the zero blocks
+constexpr size_t kLeast = 3 * kTarBlock + kEnd;  // what follows an entry at least: the end record
 
 std::string_view as_text(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -35,10 +35,9 @@ Result<EntryHeader> StreamReader::read_header() {
   auto size = extended_header_size(as_block(*first));
   if (!size) return size.error();
   if (*size < 1 || static_cast<uint64_t>(*size) > options_.limits.header_bytes) {
-    return Error{ErrorCode::kCorrupt, "a pax header has " + std::to_string(*size) +
-                                          " bytes; at most " +
-                                          std::to_string(options_.limits.header_bytes) +
-                                          " are taken"};
+    return Error{ErrorCode::kCorrupt,
+                 "a pax header has " + std::to_string(*size) + " bytes; at most " +
+                     std::to_string(options_.limits.header_bytes) + " are taken"};
   }
   const auto records = static_cast<size_t>(*size);
   const size_t padding = tar_padding(*size);
@@ -76,7 +75,8 @@ Result<Bytes> StreamReader::read_data(int64_t left) {
     const auto most = static_cast<size_t>(std::min<int64_t>(left, kBuffer));
     TRANSSHIP_TRY(fill(1, most - 1 + (left <= static_cast<int64_t>(kBuffer) ? kLeast : 0)));
   }
-  const size_t part = std::min(end_ - begin_, static_cast<size_t>(std::min<int64_t>(left, kBuffer)));
+  const size_t part =
+      std::min(end_ - begin_, static_cast<size_t>(std::min<int64_t>(left, kBuffer)));
   const Bytes data = Bytes(buffer_).subspan(begin_, part);
   begin_ += part;
   return data;

@@ -1,5 +1,5 @@
-// StreamReader: the parts of a stream from a source, checked for form but not yet for sense. It never
-// reads past the stream's end, so that something else may follow in the source.
+// StreamReader: the parts of a stream from a source, checked for form but not yet for sense. It
+// never reads past the stream's end, so that something else may follow in the source.
 #pragma once
 
 #include <vector>

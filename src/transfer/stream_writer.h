@@ -1,5 +1,5 @@
-// StreamWriter: gathers a stream's bytes and hands them to a sink 256 KiB at a time, at the limiter's
-// rate.
+// StreamWriter: gathers a stream's bytes and hands them to a sink 256 KiB at a time, at the
+// limiter's rate.
 #pragma once
 
 #include <vector>

@@ -1,7 +1,7 @@
-// Mutual TLS 1.3 between two movers. Each end shows its certificate, demands that the other's chains
-// to the CA and carries exactly one given DNS name, and that the connection is closed properly
-// (close_notify, RFC 8446 section 6.1): a stream that just stops is an error. Names are SANs; the
-// common name never counts.
+// Mutual TLS 1.3 between two movers. Each end shows its certificate, demands that the other's
+// chains to the CA and carries exactly one given DNS name, and that the connection is closed
+// properly (close_notify, RFC 8446 section 6.1): a stream that just stops is an error. Names are
+// SANs; the common name never counts.
 #pragma once
 
 #include <chrono>

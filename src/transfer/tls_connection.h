@@ -1,4 +1,5 @@
-// TlsStream::Connection: a non-blocking socket with OpenSSL on it, and how to wait for it. Inside the room only.
+// TlsStream::Connection: a non-blocking socket with OpenSSL on it, and how to wait for it. Inside
+// the room only.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -22,7 +23,8 @@ struct SslFree {
 using SslContext = std::unique_ptr<SSL_CTX, SslContextFree>;
 using Ssl = std::unique_ptr<SSL, SslFree>;
 
-// TLS 1.3 only, our certificate, the CA, the peer's certificate demanded. kInvalid names the PEM file.
+// TLS 1.3 only, our certificate, the CA, the peer's certificate demanded. kInvalid names the PEM
+// file.
 Result<SslContext> make_tls_context(const TlsOptions& options, bool server);
 
 // A session on the socket that accepts only the expected name.
@@ -34,9 +36,10 @@ Status prepare_socket(int socket, const TlsOptions& options);
 // What the OpenSSL error queue and the verification say about a failed call, as an Error.
 Error tls_error(const std::string& tried, SSL* ssl, int result);
 
-// Waits until `socket` is ready for `events`, the moment or `until`. kTimeout with `idle` in it after `moment`.
-Status wait_socket(int socket, short events, std::chrono::steady_clock::time_point moment, const Until& until,
-                   const std::string& doing);
+// Waits until `socket` is ready for `events`, the moment or `until`. kTimeout with `idle` in it
+// after `moment`.
+Status wait_socket(int socket, short events, std::chrono::steady_clock::time_point moment,
+                   const Until& until, const std::string& doing);
 
 class TlsStream::Connection {
  public:

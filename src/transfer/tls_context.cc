@@ -39,8 +39,10 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
   SslContext context(SSL_CTX_new(server ? TLS_server_method() : TLS_client_method()));
   if (!context) return Error{ErrorCode::kInternal, "make a TLS context: " + queued_errors()};
   SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
-  SSL_CTX_set_ciphersuites(context.get(), "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
-  SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_ciphersuites(
+      context.get(), "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+  SSL_CTX_set_mode(context.get(),
+                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   // No session is resumed, and a readable socket then always means the peer's own words.
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
@@ -50,7 +52,8 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
   const std::string certificate = options.directory + "/tls.crt";
   const std::string key = options.directory + "/tls.key";
   if (SSL_CTX_load_verify_locations(context.get(), ca.c_str(), nullptr) != 1) return unusable(ca);
-  if (SSL_CTX_use_certificate_chain_file(context.get(), certificate.c_str()) != 1) return unusable(certificate);
+  if (SSL_CTX_use_certificate_chain_file(context.get(), certificate.c_str()) != 1)
+    return unusable(certificate);
   if (SSL_CTX_use_PrivateKey_file(context.get(), key.c_str(), SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_check_private_key(context.get()) != 1) {
     return unusable(key);
@@ -60,10 +63,14 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
 
 Result<Ssl> make_ssl(SSL_CTX* context, int socket, const TlsOptions& options) {
   Ssl ssl(SSL_new(context));
-  if (!ssl || SSL_set_fd(ssl.get(), socket) != 1) return Error{ErrorCode::kInternal, "make a TLS session: " + queued_errors()};
-  SSL_set_hostflags(ssl.get(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-  if (options.expected_name.empty() || SSL_set1_host(ssl.get(), options.expected_name.c_str()) != 1) {
-    return Error{ErrorCode::kInvalid, "the peer's expected name \"" + options.expected_name + "\" cannot be used"};
+  if (!ssl || SSL_set_fd(ssl.get(), socket) != 1)
+    return Error{ErrorCode::kInternal, "make a TLS session: " + queued_errors()};
+  SSL_set_hostflags(ssl.get(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NO_WILDCARDS |
+                                   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  if (options.expected_name.empty() ||
+      SSL_set1_host(ssl.get(), options.expected_name.c_str()) != 1) {
+    return Error{ErrorCode::kInvalid,
+                 "the peer's expected name \"" + options.expected_name + "\" cannot be used"};
   }
   return ssl;
 }
@@ -77,7 +84,8 @@ Status prepare_socket(int socket, const TlsOptions& options) {
     return errno_error("set up a connection", errno);
   }
   const int flags = ::fcntl(socket, F_GETFL);
-  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0) return errno_error("set up a connection", errno);
+  if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0)
+    return errno_error("set up a connection", errno);
   return {};
 }
 
@@ -87,28 +95,32 @@ Error tls_error(const std::string& tried, SSL* ssl, int result) {
   const long verified = SSL_get_verify_result(ssl);
   const std::string queued = queued_errors();
   if (verified != X509_V_OK) {
-    return {ErrorCode::kForbidden, tried + ": the peer is not who it must be: " + X509_verify_cert_error_string(verified)};
+    return {ErrorCode::kForbidden,
+            tried + ": the peer is not who it must be: " + X509_verify_cert_error_string(verified)};
   }
   if (queued.find("alert") != std::string::npos) {
     return {ErrorCode::kForbidden, tried + ": the peer does not take us: " + queued};
   }
-  if (queued.find("unexpected eof") != std::string::npos || (kind == SSL_ERROR_SYSCALL && saved == 0)) {
+  if (queued.find("unexpected eof") != std::string::npos ||
+      (kind == SSL_ERROR_SYSCALL && saved == 0)) {
     return {ErrorCode::kCorrupt, tried + ": the connection ended without a proper close"};
   }
   if (kind == SSL_ERROR_SYSCALL) return errno_error(tried, saved);
   return {ErrorCode::kCorrupt, tried + ": " + queued};
 }
 
-Status wait_socket(int socket, short events, std::chrono::steady_clock::time_point moment, const Until& until,
-                   const std::string& doing) {
+Status wait_socket(int socket, short events, std::chrono::steady_clock::time_point moment,
+                   const Until& until, const std::string& doing) {
   for (;;) {
     TRANSSHIP_TRY(until.check(doing));
     const auto now = std::chrono::steady_clock::now();
-    if (now >= moment) return Error{ErrorCode::kTimeout, doing + ": the peer made no progress in time"};
+    if (now >= moment)
+      return Error{ErrorCode::kTimeout, doing + ": the peer made no progress in time"};
     auto wait = std::min<std::chrono::nanoseconds>(moment - now, kStopPoll);
     if (until.end) wait = std::min<std::chrono::nanoseconds>(wait, *until.end - now);
     pollfd ready{.fd = socket, .events = events, .revents = 0};
-    const auto wait_ms = std::chrono::ceil<std::chrono::milliseconds>(std::max(wait, std::chrono::nanoseconds(0)));
+    const auto wait_ms =
+        std::chrono::ceil<std::chrono::milliseconds>(std::max(wait, std::chrono::nanoseconds(0)));
     const int found = ::poll(&ready, 1, static_cast<int>(wait_ms.count()));
     if (found > 0) return {};
     if (found < 0 && errno != EINTR) return errno_error(doing, errno);

@@ -24,8 +24,8 @@ constexpr auto kStopPoll = std::chrono::milliseconds(100);
 std::string name_of_peer(const sockaddr_storage& address, socklen_t size) {
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> service{};
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(), service.data(),
-                    service.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
+                    service.data(), service.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
     return "unknown";
   }
   return std::string(host.data()) + ":" + service.data();
@@ -53,7 +53,9 @@ Step shake(Candidate& candidate) {
     candidate.events = kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
     return Step::kWaits;
   }
-  log::warning("connection dropped", {{"peer", candidate.peer}, {"error", tls_error("TLS handshake", candidate.ssl.get(), result).message}});
+  log::warning("connection dropped",
+               {{"peer", candidate.peer},
+                {"error", tls_error("TLS handshake", candidate.ssl.get(), result).message}});
   return Step::kFailed;
 }
 
@@ -76,7 +78,8 @@ Status TlsListener::State::take_newcomers() {
   for (;;) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
-    UniqueFd accepted(::accept4(socket.get(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    UniqueFd accepted(::accept4(socket.get(), reinterpret_cast<sockaddr*>(&address), &size,
+                                SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!accepted.valid()) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
       if (errno == EINTR || errno == ECONNABORTED || errno == EMFILE || errno == ENFILE) return {};
@@ -87,14 +90,17 @@ Status TlsListener::State::take_newcomers() {
     if (!ssl.ok()) return ssl.error();
     if (!prepare_socket(accepted.get(), options).ok()) continue;
     if (candidates.size() == kMaxHandshakes) {
-      log::warning("connection dropped", {{"peer", candidates.front().peer}, {"error", "too many handshakes at a time"}});
+      log::warning("connection dropped",
+                   {{"peer", candidates.front().peer}, {"error", "too many handshakes at a time"}});
       candidates.pop_front();
     }
-    candidates.push_back({std::move(accepted), std::move(ssl).value(), peer, Clock::now() + options.handshake_timeout});
+    candidates.push_back({std::move(accepted), std::move(ssl).value(), peer,
+                          Clock::now() + options.handshake_timeout});
   }
 }
 
-std::unique_ptr<TlsStream> TlsListener::State::stream_of(Candidate candidate, const Until& until) const {
+std::unique_ptr<TlsStream> TlsListener::State::stream_of(Candidate candidate,
+                                                         const Until& until) const {
   auto connection = std::make_unique<TlsStream::Connection>();
   connection->socket = std::move(candidate.socket);
   connection->ssl = std::move(candidate.ssl);
@@ -104,14 +110,17 @@ std::unique_ptr<TlsStream> TlsListener::State::stream_of(Candidate candidate, co
   return std::make_unique<TlsStream>(std::move(connection));
 }
 
-std::unique_ptr<TlsStream> TlsListener::State::advance(const std::vector<pollfd>& polled, const Until& until) {
+std::unique_ptr<TlsStream> TlsListener::State::advance(const std::vector<pollfd>& polled,
+                                                       const Until& until) {
   const auto now = Clock::now();
   std::deque<Candidate> waiting;
   std::unique_ptr<TlsStream> chosen;
   while (!candidates.empty()) {
     Candidate candidate = std::move(candidates.front());
     candidates.pop_front();
-    const auto seen = std::find_if(polled.begin(), polled.end(), [&](const pollfd& item) { return item.fd == candidate.socket.get(); });
+    const auto seen = std::find_if(polled.begin(), polled.end(), [&](const pollfd& item) {
+      return item.fd == candidate.socket.get();
+    });
     Step step = Step::kWaits;
     if (seen == polled.end() || seen->revents != 0) step = shake(candidate);
     if (step == Step::kDone && !chosen) {
@@ -119,7 +128,8 @@ std::unique_ptr<TlsStream> TlsListener::State::advance(const std::vector<pollfd>
     } else if (step == Step::kWaits && now < candidate.end) {
       waiting.push_back(std::move(candidate));
     } else if (step == Step::kWaits) {
-      log::warning("connection dropped", {{"peer", candidate.peer}, {"error", "its TLS handshake took too long"}});
+      log::warning("connection dropped",
+                   {{"peer", candidate.peer}, {"error", "its TLS handshake took too long"}});
     }
   }
   candidates = std::move(waiting);
@@ -133,7 +143,8 @@ TlsListener& TlsListener::operator=(TlsListener&&) noexcept = default;
 
 uint16_t TlsListener::port() const { return state_->port; }
 
-Result<TlsListener> TlsListener::listen(const std::string& address, uint16_t port, const TlsOptions& options) {
+Result<TlsListener> TlsListener::listen(const std::string& address, uint16_t port,
+                                        const TlsOptions& options) {
   auto context = make_tls_context(options, /*server=*/true);
   if (!context.ok()) return context.error();
   const std::string doing = "listen on " + address + ":" + std::to_string(port);
@@ -141,22 +152,27 @@ Result<TlsListener> TlsListener::listen(const std::string& address, uint16_t por
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICHOST | AI_PASSIVE;
   addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found); code != 0) {
+  if (const int code = ::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found);
+      code != 0) {
     return Error{ErrorCode::kInvalid, doing + ": " + ::gai_strerror(code)};
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, ::freeaddrinfo);
   UniqueFd socket(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
-  if (!socket.valid() || ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      ::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(socket.get(), 64) != 0) {
+  if (!socket.valid() ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      ::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0 ||
+      ::listen(socket.get(), 64) != 0) {
     return errno_error(doing, errno);
   }
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return errno_error(doing, errno);
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0)
+    return errno_error(doing, errno);
   auto state = std::make_unique<State>();
-  state->port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
-                                                  : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port);
+  state->port =
+      ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
+                                        : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port);
   state->socket = std::move(socket);
   state->context = std::move(context).value();
   state->options = options;
@@ -170,7 +186,8 @@ Result<std::unique_ptr<TlsStream>> TlsListener::accept(const Until& until) {
     for (const Candidate& candidate : state_->candidates) {
       polled.push_back({.fd = candidate.socket.get(), .events = candidate.events, .revents = 0});
     }
-    if (::poll(polled.data(), polled.size(), static_cast<int>(kStopPoll.count())) < 0 && errno != EINTR) {
+    if (::poll(polled.data(), polled.size(), static_cast<int>(kStopPoll.count())) < 0 &&
+        errno != EINTR) {
       return errno_error("wait for the sender", errno);
     }
     if (polled.front().revents != 0) TRANSSHIP_TRY(state_->take_newcomers());

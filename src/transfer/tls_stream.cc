@@ -50,10 +50,12 @@ Status write_all(TlsStream::Connection& connection, Bytes data) {
   const std::string doing = "send to " + connection.peer;
   while (!data.empty()) {
     const auto part = static_cast<int>(std::min<size_t>(data.size(), size_t{1} << 30U));
-    auto written = complete(connection.ssl.get(), connection.socket.get(), connection.idle_timeout, connection.until, doing,
+    auto written = complete(connection.ssl.get(), connection.socket.get(), connection.idle_timeout,
+                            connection.until, doing,
                             [&] { return SSL_write(connection.ssl.get(), data.data(), part); });
     if (!written.ok()) return written.error();
-    if (*written == 0) return Error{ErrorCode::kUnavailable, doing + ": the peer has closed the connection"};
+    if (*written == 0)
+      return Error{ErrorCode::kUnavailable, doing + ": the peer has closed the connection"};
     data = data.subspan(static_cast<size_t>(*written));
   }
   return {};
@@ -91,7 +93,8 @@ Status TlsStream::write(Bytes data) {
 Result<size_t> TlsStream::read(MutableBytes buffer) {
   const std::string doing = "receive from " + connection_->peer;
   const auto most = static_cast<int>(std::min<size_t>(buffer.size(), size_t{1} << 30U));
-  auto got = complete(connection_->ssl.get(), connection_->socket.get(), connection_->idle_timeout, connection_->until, doing,
+  auto got = complete(connection_->ssl.get(), connection_->socket.get(), connection_->idle_timeout,
+                      connection_->until, doing,
                       [&] { return SSL_read(connection_->ssl.get(), buffer.data(), most); });
   if (!got.ok()) return got.error();
   return static_cast<size_t>(*got);
@@ -113,18 +116,22 @@ Status TlsStream::close() {
     if (result >= 0) return {};  // 0: our close_notify is out; the peer's is not waited for
     const int kind = SSL_get_error(connection_->ssl.get(), result);
     if (kind != SSL_ERROR_WANT_WRITE) return tls_error(doing, connection_->ssl.get(), result);
-    TRANSSHIP_TRY(wait_socket(connection_->socket.get(), POLLOUT, Clock::now() + connection_->idle_timeout, connection_->until, doing));
+    TRANSSHIP_TRY(wait_socket(connection_->socket.get(), POLLOUT,
+                              Clock::now() + connection_->idle_timeout, connection_->until, doing));
   }
 }
 
 namespace {
 
-Result<UniqueFd> dial(const addrinfo& address, const TlsOptions& options, const Until& until, const std::string& doing) {
-  UniqueFd socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, address.ai_protocol));
+Result<UniqueFd> dial(const addrinfo& address, const TlsOptions& options, const Until& until,
+                      const std::string& doing) {
+  UniqueFd socket(
+      ::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, address.ai_protocol));
   if (!socket.valid()) return errno_error(doing, errno);
   if (::connect(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return errno_error(doing, errno);
-    const Status waited = wait_socket(socket.get(), POLLOUT, Clock::now() + options.handshake_timeout, until, doing);
+    const Status waited =
+        wait_socket(socket.get(), POLLOUT, Clock::now() + options.handshake_timeout, until, doing);
     if (!waited.ok()) {
       // No answer at all: nobody is there (yet).
       const bool silent = waited.error().code == ErrorCode::kTimeout && until.check(doing).ok();
@@ -141,8 +148,8 @@ Result<UniqueFd> dial(const addrinfo& address, const TlsOptions& options, const 
 
 }  // namespace
 
-Result<std::unique_ptr<TlsStream>> tls_connect(const std::string& host, uint16_t port, const TlsOptions& options,
-                                               const Until& until) {
+Result<std::unique_ptr<TlsStream>> tls_connect(const std::string& host, uint16_t port,
+                                               const TlsOptions& options, const Until& until) {
   auto context = make_tls_context(options, /*server=*/false);
   if (!context.ok()) return context.error();
   const std::string service = std::to_string(port);

@@ -89,11 +89,12 @@ Result<Received> receive_tree(int directory, Source& source, const ReceiveOption
 Result<Summary> verify_tree(int directory, const Manifest& manifest, const Until& until = {},
                             Progress* progress = nullptr);
 
-// The volume digest of a tree as it is now, without syncing; as the recipe in docs/volume-digest.md.
+// The volume digest of a tree as it is now, without syncing; as the recipe in
+// docs/volume-digest.md.
 Result<Summary> digest_tree(int directory, const Until& until = {}, Progress* progress = nullptr);
 
-// send_tree into receive_tree within this process, then verify_tree. The Summary is of what was read
-// back, and equal to what was sent.
+// send_tree into receive_tree within this process, then verify_tree. The Summary is of what was
+// read back, and equal to what was sent.
 Result<Summary> copy_tree(int from, int to, const Until& until = {}, Progress* progress = nullptr);
 
 }  // namespace transship::transfer

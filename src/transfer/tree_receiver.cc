@@ -71,8 +71,7 @@ Status TreeReceiver::receive(const EntryHeader& header) {
   } else {
     TRANSSHIP_TRY(out_.create_other(entry));
   }
-  const size_t index =
-      manifest_.add(entry, header.linkable ? manifest_.entries().size() + 1 : 0);
+  const size_t index = manifest_.add(entry, header.linkable ? manifest_.entries().size() + 1 : 0);
   if (previous_) manifest_.set_content(index, *previous_);
   return header.linkable ? out_.remember_linkable(entry, index) : Status();
 }

@@ -13,9 +13,8 @@ Result<TreeTotals> scan_tree(int directory, const Until& until) {
   TreeWalk walk(directory, {/*strict=*/false, until});
   TRANSSHIP_TRY(walk.run([&](const WalkedEntry& walked) -> Status {
     ++totals.entries;
-    const bool counted =
-        walked.stat.stx_nlink > 1 && S_ISREG(walked.stat.stx_mode) &&
-        !linked.insert(walked.stat.stx_ino).second;
+    const bool counted = walked.stat.stx_nlink > 1 && S_ISREG(walked.stat.stx_mode) &&
+                         !linked.insert(walked.stat.stx_ino).second;
     if (S_ISREG(walked.stat.stx_mode) && !counted) {
       totals.bytes += static_cast<int64_t>(walked.stat.stx_size);
     }

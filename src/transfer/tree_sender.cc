@@ -11,7 +11,7 @@
 namespace transship::transfer {
 namespace {
 
-constexpr size_t kMaxHeader = 1 << 20;    // ReceiveLimits' defaults
+constexpr size_t kMaxHeader = 1 << 20;  // ReceiveLimits' defaults
 constexpr size_t kMaxPath = 64 << 10;
 
 // FNV-1a over what changes when a file does.
@@ -125,8 +125,8 @@ Status TreeSender::send_range(const WalkedEntry& walked, int file, const Extent&
   int64_t position = extent.offset;
   while (position < extent.end()) {
     MutableBytes space = out_.space();
-    space = space.first(
-        std::min(space.size(), static_cast<size_t>(std::min<int64_t>(extent.end() - position, 1 << 30))));
+    space = space.first(std::min(
+        space.size(), static_cast<size_t>(std::min<int64_t>(extent.end() - position, 1 << 30))));
     const ssize_t n = ::pread(file, space.data(), space.size(), position);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return path_error("read", walked.path, errno);

@@ -23,7 +23,7 @@ class TreeSender {
  private:
   // The first name that was met of an inode with several.
   struct Link {
-    size_t first = 0;  // in the manifest
+    size_t first = 0;   // in the manifest
     uint32_t more = 0;  // names not met yet, here or outside the tree
   };
 

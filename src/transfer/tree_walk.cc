@@ -89,7 +89,8 @@ Status TreeWalk::reopen(Directory& directory, int child) const {
   auto stat = stat_beneath(fd.get(), "", path_);
   if (!stat) return stat.error();
   if (!same_file(*stat, directory.stat)) {
-    return Error{ErrorCode::kConflict, "directory " + quoted(path_) + " was moved while it was read"};
+    return Error{ErrorCode::kConflict,
+                 "directory " + quoted(path_) + " was moved while it was read"};
   }
   directory.fd = std::move(fd);
   return {};

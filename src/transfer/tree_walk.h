@@ -1,5 +1,5 @@
-// TreeWalk: every entry of a tree, depth first, directories before what is in them and the root last;
-// by descriptors only, of which at most 64 are open however deep the tree is.
+// TreeWalk: every entry of a tree, depth first, directories before what is in them and the root
+// last; by descriptors only, of which at most 64 are open however deep the tree is.
 #pragma once
 
 #include <sys/stat.h>

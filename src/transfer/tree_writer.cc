@@ -170,7 +170,8 @@ Result<size_t> TreeWriter::create_link(const std::string& path, const std::strin
   if (!name) return name.error();
   const auto known = linkable_.find(target);
   if (known == linkable_.end()) {
-    return corrupt(path, "it is a hard link to " + quoted(target) + ", which has not come before it");
+    return corrupt(path,
+                   "it is a hard link to " + quoted(target) + ", which has not come before it");
   }
   auto parent = open_parent(target);
   if (!parent) return parent.error();
@@ -182,7 +183,8 @@ Result<size_t> TreeWriter::create_link(const std::string& path, const std::strin
   auto stat = stat_beneath(own, *name, path);
   if (!stat) return stat.error();
   if (stat->stx_ino != known->second.inode) {
-    return Error{ErrorCode::kConflict, quoted(target) + " was replaced while the volume was written"};
+    return Error{ErrorCode::kConflict,
+                 quoted(target) + " was replaced while the volume was written"};
   }
   return known->second.index;
 }

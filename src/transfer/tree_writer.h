@@ -1,5 +1,5 @@
-// TreeWriter: creates a stream's entries beneath one directory and nowhere else, whatever the stream
-// says: names one by one from held descriptors, always new ones, never followed.
+// TreeWriter: creates a stream's entries beneath one directory and nowhere else, whatever the
+// stream says: names one by one from held descriptors, always new ones, never followed.
 #pragma once
 
 #include <sys/stat.h>

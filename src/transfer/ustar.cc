@@ -48,9 +48,9 @@ int64_t get_octal(const UstarBlock& block, Field field) {
 
 void put_checksum(UstarBlock& block) {
   std::fill_n(block.begin() + kChecksum.offset, kChecksum.size, ' ');
-  const int64_t sum =
-      std::accumulate(block.begin(), block.end(), int64_t{0},
-                      [](int64_t so_far, char c) { return so_far + static_cast<unsigned char>(c); });
+  const int64_t sum = std::accumulate(
+      block.begin(), block.end(), int64_t{0},
+      [](int64_t so_far, char c) { return so_far + static_cast<unsigned char>(c); });
   put_octal(block, {kChecksum.offset, 7}, sum);
   block[kChecksum.offset + 6] = '\0';
 }
@@ -87,11 +87,11 @@ Result<UstarHeader> decode_ustar(const UstarBlock& block) {
   header.device_major = static_cast<uint32_t>(get_octal(block, kMajor));
   header.device_minor = static_cast<uint32_t>(get_octal(block, kMinor));
   UstarBlock again{};
-  const bool bounded = header.size <= UstarHeader::kSizeMax && header.mtime <= UstarHeader::kSizeMax &&
-                       header.mode <= UstarHeader::kIdMax && header.uid <= UstarHeader::kIdMax &&
-                       header.gid <= UstarHeader::kIdMax &&
-                       header.device_major <= UstarHeader::kIdMax &&
-                       header.device_minor <= UstarHeader::kIdMax;
+  const bool bounded =
+      header.size <= UstarHeader::kSizeMax && header.mtime <= UstarHeader::kSizeMax &&
+      header.mode <= UstarHeader::kIdMax && header.uid <= UstarHeader::kIdMax &&
+      header.gid <= UstarHeader::kIdMax && header.device_major <= UstarHeader::kIdMax &&
+      header.device_minor <= UstarHeader::kIdMax;
   if (bounded) again = encode_ustar(header);
   if (again != block) return Error{ErrorCode::kCorrupt, "a tar header is damaged or foreign"};
   return header;

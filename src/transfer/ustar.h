@@ -1,4 +1,5 @@
-// A ustar header block (POSIX.1-2017, pax, "ustar Interchange Format"): the fixed part of a tar entry.
+// A ustar header block (POSIX.1-2017, pax, "ustar Interchange Format"): the fixed part of a tar
+// entry.
 #pragma once
 
 #include <array>

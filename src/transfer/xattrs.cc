@@ -42,7 +42,8 @@ Result<std::vector<Xattr>> XattrPlace::read(const std::string& path) const {
     if (!is_carried_xattr(name)) continue;
     std::string value(65536, '\0');  // XATTR_SIZE_MAX
     const ssize_t size = get(name, value.data(), value.size());
-    if (size < 0) return path_error(std::string("read extended attribute ") + name + " of", path, errno);
+    if (size < 0)
+      return path_error(std::string("read extended attribute ") + name + " of", path, errno);
     xattrs.push_back({name, value.substr(0, static_cast<size_t>(size))});
   }
   std::sort(xattrs.begin(), xattrs.end(),
@@ -60,8 +61,8 @@ Status XattrPlace::set(const Xattr& xattr, const std::string& path) const {
 }
 
 Status XattrPlace::remove(const std::string& name, const std::string& path) const {
-  const int failed = fd_ >= 0 ? ::fremovexattr(fd_, name.c_str())
-                              : ::lremovexattr(path_.c_str(), name.c_str());
+  const int failed =
+      fd_ >= 0 ? ::fremovexattr(fd_, name.c_str()) : ::lremovexattr(path_.c_str(), name.c_str());
   if (failed == 0 || errno == ENODATA) return {};
   return path_error("remove extended attribute " + quoted(name) + " of", path, errno);
 }

@@ -14,8 +14,8 @@ namespace transship::transfer {
 // other labels, which are the node's policy, and not a file system's own names.
 bool is_carried_xattr(std::string_view name);
 
-// Where an entry's attributes are reached: an open descriptor of a file or directory, or its name in
-// an open directory (anything else; symbolic links are not followed).
+// Where an entry's attributes are reached: an open descriptor of a file or directory, or its name
+// in an open directory (anything else; symbolic links are not followed).
 class XattrPlace {
  public:
   explicit XattrPlace(int fd) : fd_(fd) {}
