@@ -108,10 +108,12 @@ reconcile::WorkQueue::Options queue_options(reconcile::QueueObserver& observer) 
 
 class Program {
  public:
-  Program(const Flags& flags, kube::Config config, std::shared_ptr<kube::Transport> transport)
+  Program(const Flags& flags, const kube::Config& config, std::shared_ptr<kube::Transport> transport)
       : flags_(flags),
         observers_(registry_, flags.workers),
-        client_(std::move(transport), client_options(config, observers_)),
+        transport_(std::move(transport)),
+        host_(config.endpoint.base_url),
+        client_(transport_, client_options(config, observers_)),
         cluster_(client_),
         events_(client_, "transship.dev/controller", flags.identity),
         migration_metrics_(registry_),
@@ -161,7 +163,14 @@ class Program {
     options.ns = flags_.settings.operator_namespace;
     options.name = "transship-controller";
     options.identity = flags_.identity;
-    kube::LeaderElection election(client_, options);
+    // Its requests have to end well within the renew deadline.
+    kube::ClientOptions quick;
+    quick.host = host_;
+    quick.observer = &observers_;
+    quick.timeout = std::chrono::seconds(4);
+    quick.read_attempts = 1;
+    kube::Client client(transport_, quick);
+    kube::LeaderElection election(client, options);
     const auto end = election.run(stop, {.on_started_leading = [this] { lead(); },
                                          .on_stopped_leading = [this] { stop_leading(); },
                                          .on_new_leader =
@@ -211,6 +220,8 @@ class Program {
   const Flags flags_;
   metrics::Registry registry_;
   Observers observers_;
+  const std::shared_ptr<kube::Transport> transport_;
+  const std::string host_;
   kube::Client client_;
   ApiCluster cluster_;
   MoverClient movers_;

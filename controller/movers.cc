@@ -91,8 +91,10 @@ api::TaskRequest task_request(const Context& context, MoverRole role) {
     item.name = volume.name;
     item.empty_dir = volume.kind == "EmptyDir";
     item.memory = volume.medium == "Memory";
-    if (!item.empty_dir)
+    if (!item.empty_dir) {
       item.node_path = role == MoverRole::kSender ? volume.source_path : volume.target_path;
+      if (item.node_path.empty()) continue;  // not provisioned (yet), as in a dry run
+    }
     request.volumes.push_back(std::move(item));
   }
   return request;

@@ -262,12 +262,7 @@ Step prepare(Context& context) {
   if (Step step = end_reservation(context)) return step;
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
   for (const MoverRole role : {MoverRole::kSender, MoverRole::kReceiver}) {
-    api::TaskRequest request = task_request(context, role);
-    // A dry run provisions no volumes, so there is no place yet to look at but the node's own disk.
-    if (!real && role == MoverRole::kReceiver) {
-      std::erase_if(request.volumes,
-                    [](const api::MoverVolume& volume) { return !volume.empty_dir; });
-    }
+    const api::TaskRequest request = task_request(context, role);
     if (Step step = task(context, role, api::TaskKind::kInspect, request, 50ms)) return step;
   }
   if (Step step = check_space(context)) return step;

@@ -259,7 +259,14 @@ Result<Json> Client::patch(const Resource& resource, std::string_view ns, std::s
   if (apply) complete(resource, completed);
   request.body = completed.dump(-1, ' ', false, Json::error_handler_t::replace);
   request.content_type = content_type(type);
-  return write(std::move(request), tried);
+  auto patched = write(std::move(request), tried);
+  if (patched || patched.error().code != ErrorCode::kInvalid) return patched;
+  // In a patch the server takes another UID for an attempt to change it, not for a precondition.
+  const bool other_uid = !metadata_text(body, "uid").empty() &&
+                         patched.error().message.find("metadata.uid") != std::string::npos;
+  Error error = patched.error();
+  if (other_uid) error.code = ErrorCode::kConflict;
+  return error;
 }
 
 Result<bool> Client::remove(const Resource& resource, std::string_view ns, std::string_view name,

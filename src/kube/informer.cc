@@ -138,7 +138,7 @@ void Informer::run(const std::stop_token& stop) {
 Status Informer::step(const std::stop_token& stop) {
   if (!resource_version_.empty()) return watch(stop, false);
   if (streaming_refused_) return paged_list();
-  const Status streamed = stream_list(stop);
+  Status streamed = stream_list(stop);
   if (streamed.ok() || !refuses_streaming(streamed.error())) return streamed;
   streaming_refused_ = true;
   return paged_list();
@@ -146,7 +146,7 @@ Status Informer::step(const std::stop_token& stop) {
 
 Status Informer::stream_list(const std::stop_token& stop) {
   initial_.emplace();
-  const Status done = watch(stop, true);
+  Status done = watch(stop, true);
   initial_.reset();  // if still there, what came was a part only
   return done;
 }
@@ -179,7 +179,7 @@ Status Informer::watch(const std::stop_token& stop, bool send_initial_events) {
   options.timeout = std::chrono::seconds(timeout(random_));
   event_error_.reset();
   const auto began = std::chrono::steady_clock::now();
-  const Status done = client_.watch(
+  Status done = client_.watch(
       resource_, options_.ns, options, [this](Json event) { return receive(std::move(event)); },
       stop);
   if (event_error_) return *event_error_;
@@ -228,9 +228,9 @@ void Informer::receive_object(std::string_view type, Json object) {
       initial_->insert_or_assign(std::move(key), std::move(prepared));
     }
   } else if (type == "DELETED") {
-    erase(std::move(prepared));
+    erase(prepared);
   } else {
-    put(std::move(prepared));
+    put(prepared);
   }
   if (!initial_ && !version.empty()) {
     resource_version_ = version;
@@ -263,7 +263,7 @@ Informer::Object Informer::prepare(Json object) const {
   return std::make_shared<const Json>(std::move(object));
 }
 
-void Informer::put(Object object) {
+void Informer::put(const Object& object) {
   Object old;
   {
     MutexLock lock(mutex_);
@@ -273,7 +273,7 @@ void Informer::put(Object object) {
   tell(old, object);
 }
 
-void Informer::erase(Object last) {
+void Informer::erase(const Object& last) {
   {
     MutexLock lock(mutex_);
     if (store_.erase(key_of(*last)) == 0) return;

@@ -93,8 +93,8 @@ class Informer {
   std::chrono::milliseconds next_delay();
 
   Object prepare(Json object) const;
-  void put(Object object) EXCLUDES(mutex_);
-  void erase(Object last) EXCLUDES(mutex_);
+  void put(const Object& object) EXCLUDES(mutex_);
+  void erase(const Object& last) EXCLUDES(mutex_);
   void replace(Store fresh) EXCLUDES(mutex_);
   void tell(const Object& old, const Object& current) const;
 

@@ -94,7 +94,7 @@ LeaderElection::End LeaderElection::renew(const std::stop_token& stop) {
 
 Status LeaderElection::try_acquire_or_renew() {
   const Instant asked = options_.now();
-  const Status done = [&]() -> Status {
+  Status done = [&]() -> Status {
     Result<Json> found = client_.get(kLeases, options_.ns, options_.name);
     if (!found.ok() && found.error().code == ErrorCode::kNotFound) return create_lease(asked);
     if (!found.ok()) return found.error();

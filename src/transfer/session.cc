@@ -15,6 +15,7 @@ namespace {
 constexpr size_t kMessageLimit = size_t{1} << 20;
 constexpr uint32_t kVersion = 1;
 constexpr auto kAlive = std::chrono::seconds(5);
+constexpr std::string_view kTheirFailure = "the other mover failed: ";
 
 // A message: its length (big endian, 4 bytes), a letter for its kind, and fields, each a length
 // (4 bytes) and its bytes.
@@ -94,16 +95,24 @@ Error failure_of(const Message& message) {
         code = static_cast<ErrorCode>(i);
     }
   }
-  return {code, "the other mover failed: " +
+  return {code, std::string(kTheirFailure) +
                     (message.fields.size() > 1 ? message.fields[1] : "no reason given")};
 }
 
-// Tells the other end why, as far as it still listens, and returns the error.
-Error fail(TlsStream& stream, const Error& error) {
+// Tells the other end why, as far as it still listens, and returns the error. What the other end
+// still sends is read away for a while: closing over unread data would reset the connection and
+// could lose the reason.
+Error fail(TlsStream& stream, const Error& error, const Until& until) {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  stream.set_until({until.stop, Until::Clock::now() + kPatience});
   (void)write_message(
       stream, {Kind::kFailed, {std::string(to_string(error.code)), error.message.substr(0, 4096)}});
-  (void)stream.close();
-  return error;
+  if (!stream.close().ok()) return error;
+  std::vector<std::byte> unread(size_t{64} << 10U);
+  for (;;) {
+    const auto got = stream.read(unread);
+    if (!got.ok() || *got == 0) return error;
+  }
 }
 
 // The next message that is not a sign of life. A failure at the other end is returned as an error.
@@ -151,13 +160,37 @@ bool to_count(const std::string& text, int64_t& number) {
   return true;
 }
 
+// The connection while volumes go out on it: a receiver says nothing then, unless it has failed.
+class WatchedSink final : public Sink {
+ public:
+  explicit WatchedSink(TlsStream& stream) : stream_(stream) {}
+  Status write(Bytes data) override {
+    if (stream_.readable()) return reason();
+    const Status written = stream_.write(data);
+    // A write that broke may have its reason waiting: the receiver says why before it closes.
+    if (!written.ok() && stream_.readable()) {
+      const Status said = reason();
+      if (said.error().message.starts_with(kTheirFailure)) return said;
+    }
+    return written;
+  }
+
+ private:
+  Status reason() {
+    auto message = await(stream_, Kind::kFailed);
+    return message.ok() ? failure_of(*message) : message.error();
+  }
+  TlsStream& stream_;
+};
+
 Result<std::vector<VolumeOutcome>> send_all(TlsStream& stream,
                                             const std::vector<SessionVolume>& volumes,
                                             const SessionOptions& options) {
   std::vector<VolumeOutcome> outcomes;
+  WatchedSink sink(stream);
   for (const SessionVolume& volume : volumes) {
     const SendOptions how{options.until, volume.progress, options.limiter};
-    auto sent = send_tree(volume.directory, stream, how);
+    auto sent = send_tree(volume.directory, sink, how);
     if (!sent.ok()) return sent.error().during("volume " + volume.name);
     outcomes.push_back({volume.name, *sent, {}});
   }
@@ -195,19 +228,11 @@ Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const Session
   auto accepted = await(stream, Kind::kAccepted);
   if (!accepted.ok()) return accepted.error();
   auto outcomes = send_all(stream, volumes, options);
-  if (!outcomes.ok()) {
-    // A write that broke may have its reason waiting: the receiver says why before it closes.
-    if (stream.readable()) {
-      auto said = await(stream, Kind::kVerified);
-      if (!said.ok() && said.error().message.rfind("the other mover failed", 0) == 0)
-        return said.error();
-    }
-    return outcomes.error();
-  }
+  if (!outcomes.ok()) return outcomes.error();
   auto verified = await(stream, Kind::kVerified);
   if (!verified.ok()) return verified.error();
   if (const Status equal = take_verified(*verified, *outcomes); !equal.ok())
-    return fail(stream, equal.error());
+    return fail(stream, equal.error(), options.until);
   TRANSSHIP_TRY(write_message(stream, {Kind::kAgreed, {}}));
   TRANSSHIP_TRY(stream.close());
   return outcomes;
@@ -300,14 +325,18 @@ Result<std::vector<VolumeOutcome>> receive_session(TlsStream& stream,
   auto header = await(stream, Kind::kHeader);
   if (!header.ok()) return header.error();
   auto order = check_header(*header, identity, volumes);
-  if (!order.ok()) return fail(stream, order.error());
+  if (!order.ok()) return fail(stream, order.error(), options.until);
   TRANSSHIP_TRY(write_message(stream, {Kind::kAccepted, {}}));
   auto outcomes = receive_all(stream, volumes, *order, options);
-  if (!outcomes.ok()) return fail(stream, outcomes.error());
+  if (!outcomes.ok()) return fail(stream, outcomes.error(), options.until);
   TRANSSHIP_TRY(write_message(stream, outcome_message(*outcomes)));
   auto agreed = await(stream, Kind::kAgreed);
   if (!agreed.ok()) return agreed.error();
-  TRANSSHIP_TRY(stream.close());
+  std::array<std::byte, 1> more{};
+  auto end = stream.read(more);
+  if (!end.ok()) return end.error();
+  if (*end != 0) return Error{ErrorCode::kCorrupt, "the session goes on after its end"};
+  (void)stream.close();  // nobody waits for it any more
   return outcomes;
 }
 

@@ -19,7 +19,8 @@ struct TlsOptions {
   std::string directory;      // holds ca.crt, tls.crt, tls.key (PEM)
   std::string expected_name;  // the DNS SAN the peer must carry
   std::chrono::milliseconds handshake_timeout{10'000};
-  std::chrono::milliseconds idle_timeout{60'000};  // a read or write without any progress: kTimeout
+  std::chrono::milliseconds idle_timeout{
+      600'000};  // a read or write without any progress: kTimeout
 };
 
 // An established connection. Reads and writes by one thread at a time; each returns within the idle

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "transfer/tls_connection.h"
 
@@ -17,6 +18,8 @@ namespace {
 
 // A stop request does not wake poll(2): it is looked for this often.
 constexpr auto kStopPoll = std::chrono::milliseconds(100);
+// How long the peer's kernel may acknowledge nothing.
+constexpr std::chrono::milliseconds kDeadLink{60'000};
 
 std::string queued_errors() {
   std::string out;
@@ -48,6 +51,7 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), 0);
   SSL_CTX_set_read_ahead(context.get(), 1);
+  SSL_CTX_set_default_read_buffer_len(context.get(), size_t{256} << 10U);
   const std::string ca = options.directory + "/ca.crt";
   const std::string certificate = options.directory + "/tls.crt";
   const std::string key = options.directory + "/tls.key";
@@ -77,11 +81,20 @@ Result<Ssl> make_ssl(SSL_CTX* context, int socket, const TlsOptions& options) {
 
 Status prepare_socket(int socket, const TlsOptions& options) {
   const int on = 1;
-  const auto timeout = static_cast<unsigned>(options.idle_timeout.count());
-  if (::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
-      ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) != 0 ||
-      ::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout) != 0) {
+  const auto timeout =
+      static_cast<int>(std::min<int64_t>(options.idle_timeout.count(), kDeadLink.count()));
+  const std::pair<int, int> tcp_options[] = {{TCP_NODELAY, 1},
+                                             {TCP_KEEPIDLE, 15},
+                                             {TCP_KEEPINTVL, 5},
+                                             {TCP_KEEPCNT, 9},
+                                             {TCP_USER_TIMEOUT, timeout}};
+  if (::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) != 0) {
     return errno_error("set up a connection", errno);
+  }
+  for (const auto& [option, value] : tcp_options) {
+    if (::setsockopt(socket, IPPROTO_TCP, option, &value, sizeof value) != 0) {
+      return errno_error("set up a connection", errno);
+    }
   }
   const int flags = ::fcntl(socket, F_GETFL);
   if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0)

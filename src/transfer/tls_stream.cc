@@ -16,9 +16,9 @@ constexpr size_t kGather = size_t{128} << 10U;
 
 using Clock = std::chrono::steady_clock;
 
-// Runs an OpenSSL call until it is through, waiting for the socket as it asks.
+// Runs an OpenSSL call until it is through, waiting for the socket as it asks, to `moment` at most.
 template <typename Call>
-Result<int> complete(SSL* ssl, int socket, std::chrono::milliseconds patience, const Until& until,
+Result<int> complete(SSL* ssl, int socket, Clock::time_point moment, const Until& until,
                      const std::string& doing, Call call) {
   const SigpipeBlock block;
   for (;;) {
@@ -32,7 +32,7 @@ Result<int> complete(SSL* ssl, int socket, std::chrono::milliseconds patience, c
     if (kind == SSL_ERROR_WANT_READ) events = POLLIN;
     if (kind == SSL_ERROR_WANT_WRITE) events = POLLOUT;
     if (events == 0) return tls_error(doing, ssl, result);
-    TRANSSHIP_TRY(wait_socket(socket, events, Clock::now() + patience, until, doing));
+    TRANSSHIP_TRY(wait_socket(socket, events, moment, until, doing));
   }
 }
 
@@ -50,8 +50,8 @@ Status write_all(TlsStream::Connection& connection, Bytes data) {
   const std::string doing = "send to " + connection.peer;
   while (!data.empty()) {
     const auto part = static_cast<int>(std::min<size_t>(data.size(), size_t{1} << 30U));
-    auto written = complete(connection.ssl.get(), connection.socket.get(), connection.idle_timeout,
-                            connection.until, doing,
+    auto written = complete(connection.ssl.get(), connection.socket.get(),
+                            Clock::now() + connection.idle_timeout, connection.until, doing,
                             [&] { return SSL_write(connection.ssl.get(), data.data(), part); });
     if (!written.ok()) return written.error();
     if (*written == 0)
@@ -93,8 +93,8 @@ Status TlsStream::write(Bytes data) {
 Result<size_t> TlsStream::read(MutableBytes buffer) {
   const std::string doing = "receive from " + connection_->peer;
   const auto most = static_cast<int>(std::min<size_t>(buffer.size(), size_t{1} << 30U));
-  auto got = complete(connection_->ssl.get(), connection_->socket.get(), connection_->idle_timeout,
-                      connection_->until, doing,
+  auto got = complete(connection_->ssl.get(), connection_->socket.get(),
+                      Clock::now() + connection_->idle_timeout, connection_->until, doing,
                       [&] { return SSL_read(connection_->ssl.get(), buffer.data(), most); });
   if (!got.ok()) return got.error();
   return static_cast<size_t>(*got);
@@ -165,8 +165,8 @@ Result<std::unique_ptr<TlsStream>> tls_connect(const std::string& host, uint16_t
   if (!socket.ok()) return socket.error();
   auto ssl = make_ssl(context->get(), socket->get(), options);
   if (!ssl.ok()) return ssl.error();
-  auto shaken = complete(ssl->get(), socket->get(), options.handshake_timeout, until, doing,
-                         [&] { return SSL_connect(ssl->get()); });
+  auto shaken = complete(ssl->get(), socket->get(), Clock::now() + options.handshake_timeout, until,
+                         doing, [&] { return SSL_connect(ssl->get()); });
   if (!shaken.ok()) return shaken.error();
   auto connection = std::make_unique<TlsStream::Connection>();
   connection->socket = std::move(socket).value();

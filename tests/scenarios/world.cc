@@ -685,6 +685,11 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
   const Status done = write("task " + std::string(to_string(kind)), [&]() -> Status {
     auto there = state(address);
     if (!there.ok()) return there.error();
+    for (const api::MoverVolume& volume : request.volumes) {
+      if (!volume.empty_dir && volume.node_path.empty()) {
+        return Error{ErrorCode::kInvalid, "volume " + volume.name + ": nodePath is not absolute"};
+      }
+    }
     Mover& mover = movers_[api::mover_name(address.migration_uid, address.role, address.epoch)];
     const auto found = mover.tasks.find(kind);
     if (found != mover.tasks.end() && found->second.state.phase != api::TaskPhase::kFailed) {

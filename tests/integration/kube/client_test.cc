@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
+#include <optional>
 
 #include "kube/status_error.h"
 #include "tests/integration/kube/api_server.h"
@@ -243,8 +245,33 @@ TEST_F(ClientAndServer, AWatchEndsWhenAsked) {
 }
 
 TEST_F(ClientAndServer, AWatchFromAStateThatIsForgottenIsGone) {
+  // The server knows nothing of a custom resource from before it was defined.
+  const Json schema = {{"openAPIV3Schema", {{"type", "object"}}}};
+  const Json version = {{"name", "v1"}, {"served", true}, {"storage", true}, {"schema", schema}};
+  const Json definition = {{"metadata", {{"name", "trials.test.transship.dev"}}},
+                           {"spec",
+                            {{"group", "test.transship.dev"},
+                             {"scope", "Namespaced"},
+                             {"names", {{"plural", "trials"}, {"kind", "Trial"}}},
+                             {"versions", Json::array({version})}}}};
+  const auto defined = client_.create(kCustomResourceDefinitions, "", definition);
+  ASSERT_TRUE(defined.ok()) << defined.error().message;
+  const auto served = client_.watch(
+      kCustomResourceDefinitions, "",
+      {.field_selector = "metadata.name=trials.test.transship.dev", .send_initial_events = true},
+      [](const Json& event) {
+        const Json conditions =
+            event["object"].value("/status/conditions"_json_pointer, Json::array());
+        return std::none_of(conditions.begin(), conditions.end(), [](const Json& condition) {
+          return condition["type"] == "Established" && condition["status"] == "True";
+        });
+      },
+      {});
+  ASSERT_TRUE(served.ok()) << served.error().message;
+
+  const Resource trials{"test.transship.dev", "v1", "trials", "Trial"};
   std::optional<Error> error;
-  const auto done = client_.watch(kConfigMaps, ns_, {.resource_version = "1"},
+  const auto done = client_.watch(trials, ns_, {.resource_version = "1"},
                                   [&](const Json& event) {
                                     if (event["type"] == "ERROR")
                                       error = status_error(event["object"], "watch");

@@ -49,8 +49,8 @@ void write_extents(const std::string& path, int64_t size,
 
 void make_contents(const std::string& at) {
   require(::mkdir(at.c_str(), 0755));
-  for (const size_t size : {0, 1, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 262143, 262144, 262145,
-                            3000000}) {
+  for (const size_t size :
+       {0, 1, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 262143, 262144, 262145, 3000000}) {
     std::string content(size, '\0');
     for (size_t i = 0; i < size; ++i) content[i] = static_cast<char>(i * 31 + i / 251);
     write_file(at + "/size" + std::to_string(size), content);
@@ -78,10 +78,12 @@ void make_metadata(const std::string& at) {
   }
   write_file(at + "/last owner", "");
   require(::chown((at + "/last owner").c_str(), 4294967294U, 4294967294U));
-  const std::vector<std::pair<int64_t, int64_t>> times = {
-      {0, 0},          {0, 1},           {-1, 999999999},  {-1, 0},
-      {-2, 500000000}, {-1000000000, 7}, {1, 100000000},   {4102444800, 123456789},
-      {9000000000, 1}, {2147483647, 999999999}, {2147483648, 0}};
+  const std::vector<std::pair<int64_t, int64_t>> times = {{0, 0},          {0, 1},
+                                                          {-1, 999999999}, {-1, 0},
+                                                          {-2, 500000000}, {-1000000000, 7},
+                                                          {1, 100000000},  {4102444800, 123456789},
+                                                          {9000000000, 1}, {2147483647, 999999999},
+                                                          {2147483648, 0}};
   for (size_t i = 0; i < times.size(); ++i) {
     const std::string file = at + "/time" + std::to_string(i);
     write_file(file, "");
@@ -114,8 +116,8 @@ void make_kinds(const std::string& at) {
   require(::mkdir((at + "/elsewhere").c_str(), 0755));
   for (const char* name : {"original", "fifo", "char", "socket", "nowhere"}) {
     const std::string from = at + "/" + (std::string(name) == "nowhere" ? "link2" : name);
-    require(::linkat(AT_FDCWD, from.c_str(), AT_FDCWD,
-                     (at + "/elsewhere/again " + name).c_str(), 0));
+    require(
+        ::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, (at + "/elsewhere/again " + name).c_str(), 0));
   }
   require(::link((at + "/original").c_str(), (at + "/third").c_str()));
 }
@@ -131,14 +133,20 @@ void make_xattrs(const std::string& at) {
   set_xattr(file, "user.long", std::string(1500, 'v'));
   set_xattr(file, "trusted.mine", "t");
   set_xattr(file, "trusted.overlay.opaque", "y");
-  const std::string capability("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-                               "\x00\x00\x00\x00", 20);
+  const std::string capability(
+      "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+      "\x00\x00\x00\x00",
+      20);
   set_xattr(file, "security.capability", capability);
   // Version 2; user::rw- user:1000:r-- group::r-- mask::r-- other::---
   const std::string acl(
-      "\x02\x00\x00\x00" "\x01\x00\x06\x00\xff\xff\xff\xff" "\x02\x00\x04\x00\xe8\x03\x00\x00"
-      "\x04\x00\x04\x00\xff\xff\xff\xff" "\x10\x00\x04\x00\xff\xff\xff\xff"
-      "\x20\x00\x00\x00\xff\xff\xff\xff", 44);
+      "\x02\x00\x00\x00"
+      "\x01\x00\x06\x00\xff\xff\xff\xff"
+      "\x02\x00\x04\x00\xe8\x03\x00\x00"
+      "\x04\x00\x04\x00\xff\xff\xff\xff"
+      "\x10\x00\x04\x00\xff\xff\xff\xff"
+      "\x20\x00\x00\x00\xff\xff\xff\xff",
+      44);
   write_file(at + "/with acl", "");
   set_xattr(at + "/with acl", "system.posix_acl_access", acl);
   require(::mkdir((at + "/default acl").c_str(), 0755));
@@ -215,7 +223,8 @@ void make_random_tree(const std::string& directory, uint32_t seed) {
       const char c = static_cast<char>(1 + pick(255));
       if (c != '/') name += c;
     }
-    const std::string path = directories[pick(static_cast<uint32_t>(directories.size()))] + "/" + name;
+    const std::string path =
+        directories[pick(static_cast<uint32_t>(directories.size()))] + "/" + name;
     const uint32_t kind = path.size() > 3800 ? 0 : pick(12);
     if (kind < 3) {
       require(::mkdir(path.c_str(), 0755));

@@ -7,7 +7,7 @@
 namespace transship::transfer {
 
 struct HostileOptions {
-  bool deep = true;     // a path longer than PATH_MAX
+  bool deep = true;           // a path longer than PATH_MAX
   bool strange_names = true;  // newlines, bytes that are not UTF-8, 255 bytes
 };
 

@@ -38,7 +38,8 @@ std::string xattrs_of(int directory, const char* name) {
     std::vector<char> value(65536);
     const ssize_t size = ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
     if (key.starts_with("trusted.overlay.") || key == "security.selinux") continue;
-    found.insert(key + "=" + std::string(value.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))));
+    found.insert(key + "=" +
+                 std::string(value.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))));
   }
   std::string text;
   for (const std::string& one : found) text += " {" + one + "}";

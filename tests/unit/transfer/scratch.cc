@@ -59,7 +59,8 @@ ShellResult shell(const std::string& directory, const std::string& command) {
   ::close(::mkstemp(err));
   const pid_t child = ::fork();
   if (child == 0) {
-    const bool ready = ::chdir(directory.c_str()) == 0 && std::freopen(out, "w", stdout) != nullptr &&
+    const bool ready = ::chdir(directory.c_str()) == 0 &&
+                       std::freopen(out, "w", stdout) != nullptr &&
                        std::freopen(err, "w", stderr) != nullptr;
     if (ready) ::execl("/bin/bash", "bash", "-c", command.c_str(), nullptr);
     ::_exit(127);
@@ -74,10 +75,10 @@ ShellResult shell(const std::string& directory, const std::string& command) {
 }
 
 std::string recipe_digest(const std::string& volume) {
-  const ShellResult result = shell(
-      volume,
-      R"({ find . -printf '%p %y %m %U:%G %T@ %l\0' | LC_ALL=C sort -z; )"
-      R"(find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum -z; } | sha256sum)");
+  const ShellResult result =
+      shell(volume,
+            R"({ find . -printf '%p %y %m %U:%G %T@ %l\0' | LC_ALL=C sort -z; )"
+            R"(find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum -z; } | sha256sum)");
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_EQ(result.errors, "");
   return "sha256:" + result.output.substr(0, 64);

@@ -1,0 +1,92 @@
+"""Pods that a controller owns: it makes the replacement, which waits for its data."""
+
+import threading
+
+import wait
+import workloads as w
+
+# Says on the volume when it starts, from what it goes on, and when it was told to stop.
+COUNTER = r"""trap 'echo stopped >>/data/log; exit 0' TERM
+n=$(cat /data/n 2>/dev/null || echo 0); s=$(cat /scratch/n 2>/dev/null || echo 0)
+echo "started $n $s" >>/data/log
+while :; do n=$((n+1)); echo $n >/scratch/n; echo $n >/data/n; sleep 0.02; done"""
+
+
+class AliveAtOnce:
+    """How many pods of the workload have running containers at the same time, as the API shows it."""
+
+    def __init__(self, case, labels):
+        self._lock = threading.Lock()
+        self._alive, self.most = {}, 0
+        self._labels = labels
+        case.watch("Pod", self._on_event)
+
+    def _on_event(self, kind, pod):
+        if not self._labels.items() <= pod["metadata"].get("labels", {}).items():
+            return
+        running = kind != "DELETED" and any(
+            "running" in item.get("state", {}) for item in pod.get("status", {}).get("containerStatuses", []))
+        with self._lock:
+            self._alive[pod["metadata"]["uid"]] = running
+            self.most = max(self.most, sum(self._alive.values()))
+
+
+def counter_spec(volumes=(), node="node-a", **more):
+    volumes = list(volumes) + [w.empty_dir("scratch")]
+    return w.pod_spec([w.container("app", COUNTER, mounts={"data": "/data", "scratch": "/scratch"})], volumes, **more)
+
+
+def check_log(case, pod, starts):
+    """Each start went on exactly where the one before was stopped, in the claim and in the emptyDir."""
+    lines = case.shell(pod, "cat /data/log", container="app").split("\n")
+    started = [line.split()[1:] for line in lines if line.startswith("started")]
+    assert len(started) == starts, lines
+    for claim, scratch in started[1:]:
+        assert int(claim) > 0, lines
+        assert int(scratch) - int(claim) in (0, 1), f"claim and emptyDir are not of the same instant: {lines}"
+
+
+def test_stateful_set_keeps_its_other_replica(case):
+    case.create(w.stateful_set(case.namespace, "web", counter_spec(), replicas=2))
+    before = {pod["metadata"]["name"]: pod for pod in case.ready_pods("app=web", 2)}
+    migration = case.move("web-0")
+    assert migration["status"]["source"]["ownerKind"] == "StatefulSet"
+    after = {pod["metadata"]["name"]: pod for pod in case.ready_pods("app=web", 2)}
+    assert after["web-1"]["metadata"]["uid"] == before["web-1"]["metadata"]["uid"]
+    assert after["web-1"]["status"]["containerStatuses"][0]["restartCount"] == 0
+    check_log(case, "web-0", 2)
+    claims = sorted(item["metadata"]["name"] for item in case.api.list("PersistentVolumeClaim", case.namespace))
+    assert claims == ["data-web-0", "data-web-1"], claims
+
+
+def check_deployment(case, strategy, edit):
+    case.create(w.claim(case.namespace, "data"))
+    case.create(w.deployment(case.namespace, "app", counter_spec([w.claim_volume("data")]), strategy=strategy))
+    before = case.ready_pods("app=app")[0]
+    alive = AliveAtOnce(case, {"app": "app"})
+    case.migrate(before["metadata"]["name"])
+    if edit:
+        case.await_condition("SourceStopped")
+        case.api.patch("Deployment", case.namespace, "app",
+                       {"spec": {"template": {"metadata": {"annotations": {"edited": "yes"}}}}})
+    case.await_success()
+    after = wait.until("one pod is left", lambda: (
+        lambda pods: pods[0] if len(pods) == 1 and pods[0]["metadata"]["uid"] != before["metadata"]["uid"] else None)(
+            [pod for pod in case.pods("app=app") if pod["status"]["phase"] == "Running"]))
+    assert after["spec"]["nodeName"] != before["spec"]["nodeName"]
+    if edit:
+        assert after["metadata"]["annotations"]["edited"] == "yes"
+    assert alive.most == 1, f"{alive.most} pods ran at once"
+    check_log(case, after["metadata"]["name"], 2)
+
+
+def test_deployment_recreate(case):
+    check_deployment(case, "Recreate", edit=False)
+
+
+def test_deployment_rolling_update(case):
+    check_deployment(case, "RollingUpdate", edit=False)
+
+
+def test_deployment_edited_in_the_middle(case):
+    check_deployment(case, "RollingUpdate", edit=True)
