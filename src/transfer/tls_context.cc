@@ -19,7 +19,7 @@ namespace {
 // A stop request does not wake poll(2): it is looked for this often.
 constexpr auto kStopPoll = std::chrono::milliseconds(100);
 // How long the peer's kernel may acknowledge nothing.
-constexpr std::chrono::milliseconds kDeadLink{60'000};
+constexpr std::chrono::milliseconds kDeadLink{120'000};
 
 std::string queued_errors() {
   std::string out;

@@ -118,7 +118,7 @@ Config ApiServerTest::config(const std::string& kubeconfig_path) {
 Client ApiServerTest::connect(const Config& config) {
   const auto transport = CpprestTransport::make(config.endpoint);
   EXPECT_TRUE(transport.ok());
-  return Client(*transport, {.read_attempts = 1});
+  return Client(*transport);
 }
 
 fs::path scratch_directory() {

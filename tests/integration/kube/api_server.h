@@ -20,7 +20,6 @@ class ApiServerTest : public testing::Test {
   // Of an administrator: "admin" with a token, "admin-certificate" with a certificate.
   static std::string kubeconfig(const std::string& name = "admin");
   static Config config(const std::string& kubeconfig_path);
-  // Reads are not tried again, so that a test sees the first answer.
   static Client connect(const Config& config);
 
   // A new namespace for each test.

@@ -1,4 +1,5 @@
-// CraftedStream: a stream with right checksums and digests around entries that no sender would send.
+// CraftedStream: a stream with right checksums and digests around entries that no sender would
+// send.
 #pragma once
 
 #include <functional>

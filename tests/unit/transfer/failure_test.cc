@@ -38,8 +38,9 @@ class Change : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Change, DuringTheReadIsAnError) {
   const Scratch from;
-  shell(from.path(), "mkdir a b; for f in a/1 a/2 a/3 b/1 b/2 b/3; do head -c 1048576 /dev/urandom "
-                     ">$f; done; sleep 0.1");
+  shell(from.path(),
+        "mkdir a b; for f in a/1 a/2 a/3 b/1 b/2 b/3; do head -c 1048576 /dev/urandom "
+        ">$f; done; sleep 0.1");
   const UniqueFd directory = from.open();
   MeddlingSink sink(3 << 20, [&] { shell(from.path(), GetParam()); });
   auto sent = send_tree(directory.get(), sink);
@@ -49,11 +50,13 @@ TEST_P(Change, DuringTheReadIsAnError) {
 
 INSTANTIATE_TEST_SUITE_P(
     Failure, Change,
-    ::testing::Values("for f in */*; do echo x >>$f; done", "for f in */*; do truncate -s 10 $f; done",
-                      "rm -rf a b", "mv a c", "touch b/new", "chmod 600 a/1 b/1", "echo x >new",
+    ::testing::Values("for f in */*; do echo x >>$f; done",
+                      "for f in */*; do truncate -s 10 $f; done", "rm -rf a b", "mv a c",
+                      "touch a/new b/new", "chmod 600 a/1 b/1", "echo x >new",
                       "for f in */*; do printf x | dd of=$f conv=notrunc; touch -d @0 $f; done",
-                      "setfattr -n user.x -v 1 a/1 b/1", "ln a/1 linked", "rm a/1 b/1; mkfifo a/1 b/1",
-                      "mv a c; ln -s c a", "rm a/*; ln -s /etc/passwd a/1"));
+                      "setfattr -n user.x -v 1 a/1 b/1", "ln a/1 linked",
+                      "rm a/1 b/1; mkfifo a/1 b/1", "mv a c; ln -s c a",
+                      "rm a/*; ln -s /etc/passwd a/1"));
 
 TEST(Failure, AMountPointInsideIsNamed) {
   const Scratch from;
@@ -71,7 +74,8 @@ TEST(Failure, AMountPointInsideIsNamed) {
   ASSERT_FALSE(scanned.ok());
   expect_error(scanned.error(), ErrorCode::kInvalid, "./d/mounted");
 
-  ASSERT_EQ(::mount(from.path("other").c_str(), from.path("d/file").c_str(), "", MS_BIND, nullptr), 0);
+  ASSERT_EQ(::mount(from.path("other").c_str(), from.path("d/file").c_str(), "", MS_BIND, nullptr),
+            0);
   auto bound = send_tree(from.open().get(), sink);
   ::umount2(from.path("d/file").c_str(), MNT_DETACH);
   ASSERT_FALSE(bound.ok());

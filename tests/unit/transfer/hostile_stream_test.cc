@@ -97,9 +97,8 @@ TEST_F(HostileStream, EveryFlippedBitIsFound) {
 }
 
 TEST_F(HostileStream, PathsThatLeadOutAreRefused) {
-  for (const std::string path :
-       {"./../evil", "/tmp/evil", "../evil", "./d/../../evil", "./", "./d//e", "./.", "./d/.", "..",
-        "evil", "./..", "./d/"}) {
+  for (const std::string path : {"./../evil", "/tmp/evil", "../evil", "./d/../../evil", "./",
+                                 "./d//e", "./.", "./d/.", "..", "evil", "./..", "./d/"}) {
     SCOPED_TRACE(path);
     for (const EntryKind kind : {EntryKind::kRegular, EntryKind::kDirectory, EntryKind::kSymlink}) {
       CraftedStream stream;
@@ -164,7 +163,8 @@ TEST_F(HostileStream, OrderAndDoublesAreChecked) {
 }
 
 TEST_F(HostileStream, AttributesOfTheNodesPolicyAreRefused) {
-  for (const char* name : {"security.selinux", "trusted.overlay.redirect", "system.nfs4_acl", "x"}) {
+  for (const char* name :
+       {"security.selinux", "trusted.overlay.redirect", "system.nfs4_acl", "x"}) {
     CraftedStream stream;
     Entry entry = entry_at("./a", EntryKind::kRegular);
     entry.xattrs = {{name, "v"}};
@@ -223,9 +223,10 @@ TEST_F(HostileStream, SparseMapsAreChecked) {
 
 TEST_F(HostileStream, OtherTarsAreRefused) {
   const Scratch other;
-  shell(other.path(), "mkdir t; echo x >t/f; tar -C t -cf gnu.tar .; tar --posix -C t -cf pax.tar .;"
-                      "head -c 20000 /dev/urandom >random.tar; : >empty.tar; "
-                      "head -c 20480 /dev/zero >zero.tar");
+  shell(other.path(),
+        "mkdir t; echo x >t/f; tar -C t -cf gnu.tar .; tar --posix -C t -cf pax.tar .;"
+        "head -c 20000 /dev/urandom >random.tar; : >empty.tar; "
+        "head -c 20480 /dev/zero >zero.tar");
   for (const char* name : {"gnu.tar", "pax.tar", "random.tar", "empty.tar", "zero.tar"}) {
     SCOPED_TRACE(name);
     expect_refused(shell(other.path(), std::string("cat ") + name).output, "");
@@ -235,8 +236,9 @@ TEST_F(HostileStream, OtherTarsAreRefused) {
 TEST_F(HostileStream, ADestinationThatIsNotEmptyIsRefused) {
   const std::string sound = sound_stream();
   const UniqueFd to = scratch_.open("to");
-  for (const char* content : {"touch to/x", "mkdir to/d", "mkdir to/lost+found; touch to/lost+found/x",
-                              "ln -s /tmp to/lost+found"}) {
+  for (const char* content :
+       {"touch to/x", "mkdir to/d", "mkdir to/lost+found; touch to/lost+found/x",
+        "ln -s /tmp to/lost+found"}) {
     shell(scratch_.path(), std::string("rm -rf to/*; ") + content);
     MemorySource source(as_bytes(sound));
     auto received = receive_tree(to.get(), source);
