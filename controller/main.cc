@@ -108,7 +108,8 @@ reconcile::WorkQueue::Options queue_options(reconcile::QueueObserver& observer) 
 
 class Program {
  public:
-  Program(const Flags& flags, const kube::Config& config, std::shared_ptr<kube::Transport> transport)
+  Program(const Flags& flags, const kube::Config& config,
+          std::shared_ptr<kube::Transport> transport)
       : flags_(flags),
         observers_(registry_, flags.workers),
         transport_(std::move(transport)),

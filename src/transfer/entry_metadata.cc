@@ -26,8 +26,7 @@ Status set_xattrs(const XattrPlace& place, const Entry& entry) {
     if (!is_carried_xattr(xattr.name)) {
       return corrupt(entry.path, "extended attribute " + quoted(xattr.name) + " is none to be set");
     }
-    const Status set = place.set(xattr, entry.path);
-    if (!set) return set;
+    TRANSSHIP_TRY(place.set(xattr, entry.path));
   }
   return {};
 }

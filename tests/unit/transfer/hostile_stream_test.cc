@@ -1,6 +1,7 @@
 // Streams that are cut, damaged or malicious are refused, and nothing outside is touched.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <random>
 
 #include "crafted_stream.h"
@@ -29,7 +30,7 @@ class HostileStream : public ::testing::Test {
   }
 
   Result<Received> receive(const std::string& bytes, const ReceiveLimits& limits = {}) {
-    shell(scratch_.path(), "rm -rf to; mkdir to");
+    std::filesystem::remove_all(scratch_.path("to"));
     MemorySource source(as_bytes(bytes));
     const UniqueFd to = scratch_.open("to");
     return receive_tree(to.get(), source, {{}, nullptr, limits});
