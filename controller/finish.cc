@@ -55,10 +55,6 @@ Step release(Context& context, MoverRole role, bool discard) {
   }
   api::TaskRequest request = task_request(context, role);
   request.discard = discard && role == MoverRole::kReceiver;
-  // A failure before a volume was staged leaves nothing there to release.
-  std::erase_if(request.volumes, [](const api::MoverVolume& volume) {
-    return !volume.empty_dir && volume.node_path.empty();
-  });
   if (Step step = task(context, role, api::TaskKind::kRelease, request, kSoon)) {
     if (seconds_of_cleanup(context) <= kReleaseSeconds) return step;
     const api::TaskState* state = task_state(context.observed, role, api::TaskKind::kRelease);

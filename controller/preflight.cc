@@ -106,7 +106,7 @@ void check_owner(const Observed& observed, PreflightReport& report, Checks& chec
                        "the MutatingAdmissionPolicy " + std::string(kHoldPolicy) +
                            " is not there, so the replacement that " + who +
                            " makes could not be held back: Kubernetes 1.36 or newer serves it; "
-                           "install the chart with policies.hold.enabled=true");
+                           "install the chart with policies.hold=always");
   }
   if (observed.owner_deployment &&
       at(*observed.owner_deployment, {"spec", "selector", "matchLabels"}).empty()) {
@@ -195,8 +195,7 @@ void check_claim(const Observed& observed, VolumeStatus& volume, Checks& checks)
                                   " is bound to another claim than " + volume.claim_name);
   }
   if (text_at(*found.claim, {"spec", "volumeMode"}) == "Block") {
-    return checks.fail(
-        check, "a Block volume cannot be copied; leave it out by spec.state.volumes.exclude");
+    return checks.fail(check, "a Block volume cannot be moved");
   }
   if (!found.other_pods.empty()) {
     return checks.fail(check, "claim " + volume.claim_name + " is also used by pod " +

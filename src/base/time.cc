@@ -49,7 +49,9 @@ std::optional<WallTime> parse_time(std::string_view text) {
 double seconds_since(std::string_view from, WallTime to) {
   const auto start = parse_time(from);
   if (!start) return 0;
-  return std::chrono::duration<double>(to - *start).count();
+  // Whole milliseconds: more digits would only look exact.
+  const auto passed = std::chrono::round<std::chrono::milliseconds>(to - *start);
+  return static_cast<double>(passed.count()) / 1000;
 }
 
 }  // namespace transship

@@ -27,6 +27,7 @@ constexpr std::chrono::seconds kPluginTime{60};
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> all;
+  all.reserve(texts.size() + 1);
   for (const std::string& text : texts) all.push_back(const_cast<char*>(text.c_str()));
   all.push_back(nullptr);
   return all;
@@ -193,7 +194,9 @@ class ExecCredentials : public CredentialSource {
                            {"spec", {{"interactive", false}}}};
     if (!plugin_.cluster.is_null()) info["spec"]["cluster"] = plugin_.cluster;
     std::vector<std::string> environment;
-    for (const auto& [name, value] : plugin_.environment) environment.push_back(name + '=' + value);
+    for (const auto& [name, value] : plugin_.environment) {
+      environment.emplace_back(name).append("=").append(value);
+    }
     environment.push_back("KUBERNETES_EXEC_INFO=" + info.dump());
     std::vector<std::string> arguments = {plugin_.command};
     arguments.insert(arguments.end(), plugin_.arguments.begin(), plugin_.arguments.end());

@@ -166,10 +166,10 @@ class WatchedSink final : public Sink {
   explicit WatchedSink(TlsStream& stream) : stream_(stream) {}
   Status write(Bytes data) override {
     if (stream_.readable()) return reason();
-    const Status written = stream_.write(data);
+    Status written = stream_.write(data);
     // A write that broke may have its reason waiting: the receiver says why before it closes.
     if (!written.ok() && stream_.readable()) {
-      const Status said = reason();
+      Status said = reason();
       if (said.error().message.starts_with(kTheirFailure)) return said;
     }
     return written;

@@ -2,7 +2,9 @@
 
 import wait
 import workloads as w
+from api import ApiError
 from case import condition
+from cluster import NAMESPACE
 
 
 def writer_pod(case, name="app"):
@@ -60,4 +62,81 @@ def test_pod_that_cannot_be_moved_is_left_alone(case):
     migration = case.await_failure("PreflightFailed")
     message = condition(migration, "Succeeded")["message"]
     assert "hostPath" in message and "nowhere" in message, message
+    case.check_source_is_back(before, same_pod=True)
+
+
+def test_held_before_the_stop(case):
+    before = writer_pod(case)
+    case.migrate("app")
+    case.await_condition("Validated", pause=0.01)
+    case.change(suspend=True)
+    wait.until("it is held", lambda: case.migration()["status"]["phase"] == "Suspended")
+    case.check_source_is_back(before, same_pod=True)
+    case.change(suspend=False)
+    case.await_success()
+
+
+def test_cancelled_and_deleted_before_anything_happened(case):
+    before = writer_pod(case)
+    case.migrate("app", suspend=True)
+    case.change(cancel=True)
+    case.await_failure("Cancelled")
+    case.migrate("app", "another", suspend=True)
+    case.api.delete("ContainerMigration", case.namespace, "another")
+    wait.until("it is gone", lambda: case.migration("another") is None)
+    case.check_source_is_back(before, same_pod=True)
+
+
+def test_foreign_objects_of_the_same_names_are_not_touched(case):
+    before = writer_pod(case)
+    migration = case.migrate("app", suspend=True)
+    uid = migration["metadata"]["uid"]
+    foreign = [case.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": NAMESPACE, "name": name},
+                            "stringData": {"whose": "not yours"}})
+               for name in (f"transship-{uid}-tls-1", f"transship-{uid}-pod-1")]
+    try:
+        case.change(suspend=False)
+        case.await_failure("NameConflict")
+        for secret in foreign:
+            now = case.api.get("Secret", NAMESPACE, secret["metadata"]["name"])
+            assert now["metadata"]["resourceVersion"] == secret["metadata"]["resourceVersion"], now
+        case.check_source_is_back(before, same_pod=True)
+    finally:
+        for secret in foreign:
+            case.api.delete("Secret", NAMESPACE, secret["metadata"]["name"])
+
+
+def bind(case, name, user, role):
+    case.create({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                 "metadata": {"namespace": case.namespace, "name": name},
+                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]})
+
+
+def test_whoever_may_not_migrate_the_pod_is_refused(case):
+    before = writer_pod(case)
+    bind(case, "editor", "eve", "edit")
+    wanted = w.migration(case.namespace, "move", "app", dryRun=True)
+
+    def refusal():
+        try:
+            case.api.create(wanted, user="eve")
+        except ApiError as error:
+            assert error.status == 403, error
+            return error.message
+        raise AssertionError("eve may migrate")
+
+    # The binding takes effect a moment after it was made.
+    wait.until("it is the policy that refuses", lambda: 'lacks verb "migrate"' in refusal(), 10)
+    bind(case, "migrator", "eve", "transship-migrator")
+
+    def created():
+        try:
+            return case.api.create(wanted, user="eve")
+        except ApiError as error:
+            assert error.status == 403, error
+            return None
+
+    wait.until("she may with the role", created, 10)
+    case.await_success(reason="DryRun")
     case.check_source_is_back(before, same_pod=True)

@@ -131,3 +131,41 @@ def test_target_too_small(case):
         check_data(case, 1)
     finally:
         case.cluster.sh(target, "umount /opt/local-path-provisioner")
+
+
+def test_target_fills_up_in_the_middle(case):
+    before = start(case)
+    target = case.cluster.other_node(before["spec"]["nodeName"])
+    case.cluster.sh(target, "mount -t tmpfs -o size=40m tmpfs /opt/local-path-provisioner")
+    try:
+        case.migrate("app", transfer=SLOW)
+        copying(case)
+        case.cluster.sh(target, "dd if=/dev/zero of=/opt/local-path-provisioner/full bs=64k 2>/dev/null", check=False)
+        case.await_failure("NoSpace")
+        case.cluster.sh(target, "rm /opt/local-path-provisioner/full")
+        case.check_source_is_back(before)
+        check_data(case, 2)
+        wait.until("the half copy is gone", lambda: not case.cluster.sh(target, "ls -A /opt/local-path-provisioner").strip())
+    finally:
+        case.cluster.sh(target, "umount -l /opt/local-path-provisioner")
+
+
+def test_source_node_dies_before_the_commit(case):
+    before = start(case)
+    case.migrate("app", transfer=SLOW)
+    copying(case)
+    case.cluster.kill_node(before["spec"]["nodeName"])
+    case.cluster.start_node(before["spec"]["nodeName"])
+    case.await_end(seconds=240)
+    case.check_source_is_back(before, seconds=60)
+    check_data(case, 2)
+
+
+def test_migration_deleted_in_the_middle(case):
+    before = start(case)
+    case.migrate("app", transfer=SLOW)
+    copying(case)
+    case.api.delete("ContainerMigration", case.namespace, "move")
+    wait.until("it is gone", lambda: case.migration() is None)
+    case.check_source_is_back(before)
+    check_data(case, 2)

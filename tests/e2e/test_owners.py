@@ -31,7 +31,32 @@ class AliveAtOnce:
             self.most = max(self.most, sum(self._alive.values()))
 
 
-def counter_spec(volumes=(), node="node-a", **more):
+# Where every pod of the test says that it is alive, and when: one directory on both nodes, and one clock.
+BEATS = r"""{ while read up _ </proc/uptime; do echo "$HOSTNAME $up" >>/beats/$NAMESPACE; sleep 0.02; done; } &
+"""
+
+
+def beating_spec(namespace):
+    container = w.container("app", BEATS + COUNTER, mounts={"data": "/data", "scratch": "/scratch", "beats": "/beats"},
+                            env=[{"name": "NAMESPACE", "value": namespace}])
+    return w.pod_spec([container], [w.claim_volume("data"), w.empty_dir("scratch"),
+                                    {"name": "beats", "hostPath": {"path": "/mnt/shared"}}])
+
+
+def check_beats(case, count):
+    """Each pod was silent before the next one began."""
+    lives = {}
+    for line in case.cluster.sh("node-a", f"cat /mnt/shared/{case.namespace}; rm /mnt/shared/{case.namespace}").splitlines():
+        name, instant = line.split()
+        first, _ = lives.get(name, (float(instant), None))
+        lives[name] = first, float(instant)
+    assert len(lives) == count, lives
+    ordered = sorted(lives.values())
+    for (_, end), (begin, _) in zip(ordered, ordered[1:]):
+        assert end < begin, f"two pods ran at once: {lives}"
+
+
+def counter_spec(volumes=(), **more):
     volumes = list(volumes) + [w.empty_dir("scratch")]
     return w.pod_spec([w.container("app", COUNTER, mounts={"data": "/data", "scratch": "/scratch"})], volumes, **more)
 
@@ -61,10 +86,11 @@ def test_stateful_set_keeps_its_other_replica(case):
 
 def check_deployment(case, strategy, edit):
     case.create(w.claim(case.namespace, "data"))
-    case.create(w.deployment(case.namespace, "app", counter_spec([w.claim_volume("data")]), strategy=strategy))
+    case.create(w.deployment(case.namespace, "app", beating_spec(case.namespace), strategy=strategy))
     before = case.ready_pods("app=app")[0]
     alive = AliveAtOnce(case, {"app": "app"})
-    case.migrate(before["metadata"]["name"])
+    # The directory is the node's: whoever says that it may be another one there gets the pod moved.
+    case.migrate(before["metadata"]["name"], state={"volumes": {"exclude": ["beats"]}})
     if edit:
         case.await_condition("SourceStopped")
         case.api.patch("Deployment", case.namespace, "app",
@@ -78,6 +104,7 @@ def check_deployment(case, strategy, edit):
         assert after["metadata"]["annotations"]["edited"] == "yes"
     assert alive.most == 1, f"{alive.most} pods ran at once"
     check_log(case, after["metadata"]["name"], 2)
+    check_beats(case, 2)
 
 
 def test_deployment_recreate(case):

@@ -15,7 +15,7 @@ namespace {
 using api::TaskKind;
 
 constexpr const char* kMigration = "11111111-2222-4333-8444-555555555555";
-constexpr const char* kPod = "aaaaaaaa-2222-4333-8444-555555555555";
+constexpr const char* kPod = "dddddddd-2222-4333-8444-555555555555";
 
 class ControlServerTest : public ::testing::Test {
  protected:

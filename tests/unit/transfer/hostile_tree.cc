@@ -49,8 +49,8 @@ void write_extents(const std::string& path, int64_t size,
 
 void make_contents(const std::string& at) {
   require(::mkdir(at.c_str(), 0755));
-  for (const size_t size :
-       {0, 1, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 262143, 262144, 262145, 3000000}) {
+  for (const size_t size : std::initializer_list<size_t>{
+           0, 1, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 262143, 262144, 262145, 3000000}) {
     std::string content(size, '\0');
     for (size_t i = 0; i < size; ++i) content[i] = static_cast<char>(i * 31 + i / 251);
     write_file(at + "/size" + std::to_string(size), content);
@@ -65,7 +65,8 @@ void make_contents(const std::string& at) {
 
 void make_metadata(const std::string& at) {
   require(::mkdir(at.c_str(), 0755));
-  for (const mode_t mode : {0000, 0001, 0400, 0644, 0777, 04755, 02755, 01644, 07777}) {
+  for (const mode_t mode :
+       std::initializer_list<mode_t>{0000, 0001, 0400, 0644, 0777, 04755, 02755, 01644, 07777}) {
     const std::string file = at + "/mode" + std::to_string(mode);
     write_file(file, "mode");
     require(::chown(file.c_str(), 1000 + mode, 2000 + mode));
@@ -171,7 +172,7 @@ void make_names(const std::string& at) {
         std::string("cafe\xcc\x81"), std::string("\xff\xfe"), std::string("\xed\xa0\x80"),
         std::string(255, 'n'), std::string("a"), std::string("a b"), std::string("a\x01"),
         std::string("a.b"), std::string("12 path=evil\n"), all_bytes}) {
-    write_file(at + "/" + name, name);
+    write_file(std::string(at).append("/").append(name), name);
   }
   require(::mkdir((at + "/" + std::string(255, '\xe9')).c_str(), 0755));
   write_file(at + "/" + std::string(255, '\xe9') + "/" + std::string(200, '\x80'), "long");

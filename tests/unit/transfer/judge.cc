@@ -94,7 +94,7 @@ class Describer {
     while (const dirent* found = ::readdir(stream)) names.insert(found->d_name);
     for (const std::string& one : names) {
       if (one == "." || one == "..") continue;
-      describe(fd, one.c_str(), path.empty() ? one : path + "/" + one);
+      describe(fd, one.c_str(), path.empty() ? one : std::string(path).append("/").append(one));
     }
     ::closedir(stream);
   }

@@ -166,6 +166,7 @@ TEST_F(TlsTest, StrangersAreDroppedAndDoNotHinder) {
 
 TEST_F(TlsTest, SilentConnectionsDoNotBlockTheRightOne) {
   std::vector<UniqueFd> silent;
+  silent.reserve(40);
   for (int i = 0; i < 40; ++i) silent.push_back(raw_connection(listener_->port()));
   connect_both();
   EXPECT_NE(receiver_, nullptr);
