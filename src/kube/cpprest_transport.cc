@@ -2,6 +2,7 @@
 
 #include <cpprest/http_client.h>
 #include <cpprest/producerconsumerstream.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
 #include <pplx/threadpool.h>
@@ -381,6 +382,8 @@ Result<Response> CpprestTransport::stream(const Request& request, const OnLine& 
 void initialize_http(int threads) {
   static std::once_flag once;
   std::call_once(once, [threads] {
+    // The library's threads end after OpenSSL would have cleaned up, and use it until then.
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
     try {
       crossplat::threadpool::initialize_with_threads(
           static_cast<std::size_t>(std::max(1, threads)));

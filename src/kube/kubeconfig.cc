@@ -202,7 +202,7 @@ std::string default_path() {
   const std::string paths = listed != nullptr ? listed : "";
   for (std::size_t begin = 0; begin < paths.size();) {
     const std::size_t end = std::min(paths.find(':', begin), paths.size());
-    const std::string path = paths.substr(begin, end - begin);
+    std::string path = paths.substr(begin, end - begin);
     std::error_code ignored;
     if (!path.empty() && fs::exists(path, ignored)) return path;
     begin = end + 1;

@@ -1,11 +1,14 @@
 // What the sanitizers see of the HTTP library and is none of ours. It is not built with them.
+#include <openssl/crypto.h>
+
+namespace {
+
+// As initialize_http() does, but before any test uses OpenSSL.
+[[maybe_unused]] const int kNoCleanUp = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
+
+}  // namespace
 
 extern "C" {
-
-// The library's threads end after OpenSSL has cleaned up: what OpenSSL keeps for each of them
-// stays.
-const char* __lsan_default_suppressions();
-const char* __lsan_default_suppressions() { return "leak:boost::asio::ssl::detail::engine\n"; }
 
 // Reference counts that the library decrements are atomic, which ThreadSanitizer cannot see there:
 // the last release looks like a race with the one before.

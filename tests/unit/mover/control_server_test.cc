@@ -6,6 +6,7 @@
 
 #include "mover/service.h"
 #include "tests/unit/mover/fake_node.h"
+#include "tests/unit/mover/fake_pod.h"
 #include "tests/unit/mover/test_certificates.h"
 #include "tests/unit/mover/test_client.h"
 
@@ -15,7 +16,7 @@ namespace {
 using api::TaskKind;
 
 constexpr const char* kMigration = "11111111-2222-4333-8444-555555555555";
-constexpr const char* kPod = "dddddddd-2222-4333-8444-555555555555";
+const std::string kPod = unique_pod_uid("dddddddd");
 
 class ControlServerTest : public ::testing::Test {
  protected:

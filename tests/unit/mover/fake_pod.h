@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -18,6 +19,12 @@
 extern char** environ;
 
 namespace transship::mover {
+
+// A pod's UID that no other run of the tests uses at the same time: they share the machine's
+// cgroups, and a pod is found there by its UID alone.
+inline std::string unique_pod_uid(const std::string& first_eight) {
+  return first_eight + "-2222-4333-8444-" + std::to_string(100000000000 + ::getpid());
+}
 
 // A process that does nothing until it is killed; killed and reaped at the latest when this goes.
 class IdleProcess {

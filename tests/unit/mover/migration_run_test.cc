@@ -21,8 +21,8 @@ using api::TaskKind;
 using api::TaskPhase;
 
 constexpr const char* kMigration = "11111111-2222-4333-8444-555555555555";
-constexpr const char* kOldPod = "aaaaaaaa-2222-4333-8444-555555555555";
-constexpr const char* kNewPod = "bbbbbbbb-2222-4333-8444-555555555555";
+const std::string kOldPod = unique_pod_uid("aaaaaaaa");
+const std::string kNewPod = unique_pod_uid("bbbbbbbb");
 
 // One mover of either role: its view of the node, its tasks and their board.
 template <typename Role>
@@ -142,7 +142,7 @@ class MigrationRunTest : public ::testing::Test {
 
   FakeNode old_;
   FakeNode new_;
-  FakePod pod_{"pod" + std::string(kOldPod)};
+  FakePod pod_{"pod" + kOldPod};
   TestAuthority authority_;
   const uint16_t port_ = free_port();
   const fs::path from_ = old_.top() / "from";

@@ -13,7 +13,7 @@ namespace transship::mover {
 namespace {
 
 constexpr const char* kMigration = "11111111-2222-4333-8444-555555555555";
-constexpr const char* kPod = "aaaaaaaa-2222-4333-8444-555555555555";
+const std::string kPod = unique_pod_uid("aaaaaaaa");
 
 api::MoverVolume empty_dir(const std::string& name, bool memory = false) {
   return {.name = name, .empty_dir = true, .memory = memory, .node_path = ""};
@@ -163,7 +163,7 @@ TEST_F(PinTest, ReleaseDeletesNothingWhileAnythingIsStillMounted) {
 }
 
 TEST_F(PinTest, RefusesAVolumeThatAContainerHasWithMountPropagation) {
-  FakePod pod("pod" + std::string(kPod));
+  FakePod pod("pod" + kPod);
   SKIP_WITHOUT(pod);
   const fs::path inside = node_.top() / "container";
   fs::create_directories(inside);
