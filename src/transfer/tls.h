@@ -79,7 +79,8 @@ class TlsListener {
 };
 
 // Connects to `host` (an IP address or a name) and completes the handshake. kUnavailable: nobody
-// listens there (yet); kForbidden: the peer is not who it must be, or does not take us.
+// listens there (yet); kForbidden: the peer is not who it must be. That the peer does not take us
+// shows (kForbidden, too) with the first read: TLS 1.3 has the client go on before it is checked.
 Result<std::unique_ptr<TlsStream>> tls_connect(const std::string& host, uint16_t port,
                                                const TlsOptions& options, const Until& until);
 

@@ -1,5 +1,6 @@
 """Kinds of volumes and of mounts, and what is told about their content."""
 
+import wait
 import workloads as w
 from case import DIGEST
 from cluster import NAMESPACE
@@ -68,7 +69,7 @@ def test_only_the_volumes_that_are_included(case):
     plans = {item["name"]: item["plan"] for item in migration["status"]["volumes"]}
     assert plans == {"data": "Blank", "disk": "Recreate", "memory": "Copy"}, plans
     # The claim began anew on the target, so the pod was born again there, and says so on all of its volumes.
-    assert case.shell("app", "ls /data; echo -; ls /disk").split() == ["born", "-", "born"]
+    wait.until("it was born again", lambda: case.shell("app", "ls /data; echo -; ls /disk").split() == ["born", "-", "born"])
     assert case.shell("app", "cat /data/born /memory/born") != born * 2
     # What was left out stays where it was, for its owner to throw away.
     volume = case.volume_status(migration, "data")

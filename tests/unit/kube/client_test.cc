@@ -262,6 +262,18 @@ TEST_F(ClientTest, PatchSaysHowTheBodyIsRead) {
             ErrorCode::kInvalid);
 }
 
+TEST_F(ClientTest, AnotherUidInAPatchIsAConflict) {
+  const Json refused = failure(422, "Invalid", "metadata.uid: Invalid value: field is immutable");
+  server_->answer(422, refused).answer(422, refused).answer(422, failure(422, "Invalid", "spec"));
+  const Json with_uid = {{"metadata", {{"uid", "another"}}}};
+  const auto patch = [&](const Json& body) {
+    return client_.patch(kPods, "ns", "a", PatchType::kMerge, body).error().code;
+  };
+  EXPECT_EQ(patch(with_uid), ErrorCode::kConflict);
+  EXPECT_EQ(patch(Json::object()), ErrorCode::kInvalid);
+  EXPECT_EQ(patch(with_uid), ErrorCode::kInvalid);
+}
+
 TEST_F(ClientTest, RemoveSendsItsPreconditions) {
   server_->answer(200, pod("a")).answer(404, failure(404, "NotFound"));
   EXPECT_TRUE(*client_.remove(kPods, "ns", "a",
@@ -310,7 +322,7 @@ TEST_F(ClientTest, WatchMayBeginWithEverything) {
 }
 
 TEST_F(ClientTest, WatchEndsAsTheReaderTheServerOrTheCallerWants) {
-  const auto watch = [&](bool more, std::stop_token stop = {}) {
+  const auto watch = [&](bool more, const std::stop_token& stop = {}) {
     return client_.watch(
         kPods, "", {}, [more](const Json&) { return more; }, stop);
   };
