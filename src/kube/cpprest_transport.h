@@ -13,8 +13,10 @@
 
 namespace transship::kube {
 
-// Starts the process's pool of threads that all transports share; once, before the first one is
-// made. Otherwise the pool has 40 threads.
+// Starts the process's pool of threads that all transports share: once, before anything uses
+// OpenSSL, whose clean-up at the process's end it turns off (the threads still use it then). Later
+// calls do nothing. Where nobody calls it, the first transport does, with 4 threads: callbacks of
+// ours never hold one of them for long.
 void initialize_http(int threads);
 
 class CpprestTransport : public Transport {

@@ -122,7 +122,7 @@ Client ApiServerTest::connect(const Config& config) {
 }
 
 fs::path scratch_directory() {
-  const fs::path directory = server->directory() / "scratch";
+  fs::path directory = server->directory() / "scratch";
   fs::create_directories(directory);
   return directory;
 }

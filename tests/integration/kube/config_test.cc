@@ -1,7 +1,6 @@
 // Every way to say who we are, against a real API server.
 #include "kube/config.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -11,8 +10,6 @@
 
 namespace transship::kube {
 namespace {
-
-using testing::HasSubstr;
 
 class Login : public ApiServerTest {
  protected:
