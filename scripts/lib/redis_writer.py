@@ -3,7 +3,8 @@
 
 usage: redis_writer.py ADDRESS FIRST FILE    SETs key:N from FIRST on until the connection breaks; appends
                                              every N that was acknowledged to FILE
-       redis_writer.py --check ADDRESS FILE  prints how many of the numbers in FILE are missing
+       redis_writer.py --check ADDRESS FILE  prints for how many of the numbers in FILE the value is
+                                             missing or another one
 """
 
 import socket
@@ -34,11 +35,18 @@ def write(address, number, path):
             time.sleep(0.005)
 
 
+def holds(connection, reader, number):
+    expected = f"value-{number}"
+    if ask(connection, reader, f"GET key:{number}") != f"${len(expected)}":
+        return False
+    return reader.readline().decode().strip() == expected
+
+
 def missing(address, path):
     connection, reader = connect(address)
     with open(path, encoding="ascii") as file:
         numbers = [line.strip() for line in file]
-    return sum(ask(connection, reader, f"EXISTS key:{number}") != ":1" for number in numbers)
+    return sum(not holds(connection, reader, number) for number in numbers)
 
 
 def main():

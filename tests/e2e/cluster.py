@@ -70,7 +70,7 @@ class Cluster:
 
     def exec(self, namespace, pod, *command, container=None, check=True):
         select = ["--container", container] if container else []
-        return self.kubectl("--namespace", namespace, "exec", pod, *select, "--", *command, check=check)
+        return self.kubectl("--namespace", namespace, "exec", "--quiet", pod, *select, "--", *command, check=check)
 
     # Nodes.
 

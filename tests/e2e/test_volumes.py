@@ -64,13 +64,14 @@ def test_only_the_volumes_that_are_included(case):
                                    mounts={"data": "/data", "disk": "/disk", "memory": "/memory"})],
                [w.claim_volume("data"), w.empty_dir("disk"), w.empty_dir("memory", medium="Memory")], claims=["data"])
     born = case.shell("app", "cat /memory/born")
-    case.shell("app", "touch /data/only-on-the-source")
+    case.shell("app", "touch /data/only-on-the-source /memory/kept")
     migration = case.move("app", state={"volumes": {"include": ["memory"]}})
     plans = {item["name"]: item["plan"] for item in migration["status"]["volumes"]}
     assert plans == {"data": "Blank", "disk": "Recreate", "memory": "Copy"}, plans
     # The claim began anew on the target, so the pod was born again there, and says so on all of its volumes.
     wait.until("it was born again", lambda: case.shell("app", "ls /data; echo -; ls /disk").split() == ["born", "-", "born"])
     assert case.shell("app", "cat /data/born /memory/born") != born * 2
+    assert case.shell("app", "ls /memory").split() == ["born", "kept"]
     # What was left out stays where it was, for its owner to throw away.
     volume = case.volume_status(migration, "data")
     kept = case.api.get("PersistentVolume", None, volume["sourceVolumeName"])
