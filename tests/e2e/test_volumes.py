@@ -19,7 +19,7 @@ def test_digest_is_what_the_recipe_prints(case):
         assert case.digest(case.pod("app"), volume) == digest, volume
 
 
-def test_all_kinds_of_mounts(case):
+def test_all_kinds_of_mounts_of_a_restricted_pod(case):
     mounts = [{"name": "data", "mountPath": "/data"},
               {"name": "data", "mountPath": "/sub", "subPath": "deep"},
               {"name": "data", "mountPath": "/read-only", "readOnly": True},
@@ -27,10 +27,14 @@ def test_all_kinds_of_mounts(case):
               {"name": "own", "mountPath": "/own"}]
     script = f"""umask 0; {FILL}; for d in memory disk own; do [ -e /$d/born ] || {{ mkdir -p /$d/empty; date >/$d/born; }}; done
     touch /tmp/filled; {w.IDLE}"""
+    # The strictest of Kubernetes' rules for pods: what is added to the pod has to keep to them, too.
+    case.api.patch("Namespace", None, case.namespace,
+                   {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True,
+                  "seccompProfile": {"type": "RuntimeDefault"}}
     container = w.container("app", script, mounts=mounts, readinessProbe={"exec": {"command": ["test", "-e", "/tmp/filled"]}},
-                            securityContext={"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
-                                             "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
-    init = w.container("init", "echo started >>/disk/inits", mounts={"disk": "/disk"})
+                            securityContext=restricted)
+    init = w.container("init", "echo started >>/disk/inits", mounts={"disk": "/disk"}, securityContext=restricted)
     claim_template = {"spec": w.claim_spec()}
     before = case.start("app", [container],
                         [w.claim_volume("data"), w.empty_dir("memory", medium="Memory"), w.empty_dir("disk"),
