@@ -34,7 +34,7 @@ bool answers(const ObservedMover& mover) {
 
 // Pins, staging and, after a failure, what was copied. A mover that cannot answer is waited for,
 // not for ever.
-Step release(Context& context, MoverRole role, bool discard) {
+Step release(Context& context, MoverRole role, bool failed) {
   const ObservedMover& mover = context.observed.mover(role);
   const std::string key = "released-" + std::string(to_string(role));
   if (context.status.notes.count(key) != 0) return std::nullopt;
@@ -44,7 +44,7 @@ Step release(Context& context, MoverRole role, bool discard) {
   if (!answers(mover)) {
     if (!was_needed) return std::nullopt;
     if (seconds_of_cleanup(context) > kReleaseSeconds) {
-      context.status.notes[key] = "skipped: the node did not answer; /var/lib/kubelet/transship/" +
+      context.status.notes[key] = "skipped: the node did not answer; <kubelet root>/transship/" +
                                   context.migration().uid + " may be left there";
       return context.again();
     }
@@ -54,7 +54,8 @@ Step release(Context& context, MoverRole role, bool discard) {
     }
   }
   api::TaskRequest request = task_request(context, role);
-  request.discard = discard && role == MoverRole::kReceiver;
+  // The side that lost: nobody needs its copy any more.
+  request.discard = failed == (role == MoverRole::kReceiver);
   if (Step step = task(context, role, api::TaskKind::kRelease, request, kSoon)) {
     if (seconds_of_cleanup(context) <= kReleaseSeconds) return step;
     const api::TaskState* state = task_state(context.observed, role, api::TaskKind::kRelease);

@@ -123,6 +123,13 @@ Step source_is_dead(Context& context) {
                        kSoon);
   }
   if (Step step = movers(context, {.sender = true})) return step;
+  if (context.graceful() && context.places_empty_dirs() && !context.status.rollback) {
+    // While its processes are still ending: from here on the node may even reboot.
+    if (Step step = task(context, MoverRole::kSender, api::TaskKind::kKeep,
+                         task_request(context, MoverRole::kSender), kSoon)) {
+      return step;
+    }
+  }
   const SourceProcesses processes = observed.sender.state->source_processes;
   if (processes == SourceProcesses::kUnknown) {
     // A mover that was made anew has to be told whose processes they are.

@@ -14,15 +14,16 @@ struct Name {
   std::string_view text;
 };
 
-constexpr std::array<Name<TaskKind>, 9> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
-                                                       {TaskKind::kFreeze, "freeze"},
-                                                       {TaskKind::kThaw, "thaw"},
-                                                       {TaskKind::kPin, "pin"},
-                                                       {TaskKind::kKill, "kill"},
-                                                       {TaskKind::kSend, "send"},
-                                                       {TaskKind::kReceive, "receive"},
-                                                       {TaskKind::kPlace, "place"},
-                                                       {TaskKind::kRelease, "release"}}};
+constexpr std::array<Name<TaskKind>, 10> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
+                                                        {TaskKind::kFreeze, "freeze"},
+                                                        {TaskKind::kThaw, "thaw"},
+                                                        {TaskKind::kPin, "pin"},
+                                                        {TaskKind::kKeep, "keep"},
+                                                        {TaskKind::kKill, "kill"},
+                                                        {TaskKind::kSend, "send"},
+                                                        {TaskKind::kReceive, "receive"},
+                                                        {TaskKind::kPlace, "place"},
+                                                        {TaskKind::kRelease, "release"}}};
 constexpr std::array<Name<TaskPhase>, 3> kTaskPhases = {{{TaskPhase::kRunning, "Running"},
                                                          {TaskPhase::kSucceeded, "Succeeded"},
                                                          {TaskPhase::kFailed, "Failed"}}};

@@ -15,12 +15,14 @@
 //   sender:   inspect  read only: sizes, entries and file systems of the volumes, the pod's cgroup
 //             freeze   stops every process of the pod (cgroup freezer); undone by thaw
 //             thaw
-//             pin      keeps the pod's emptyDirs through its deletion (bind mounts, see
-//             mover/pin.h) kill     SIGKILLs every process of the pod's cgroups, thawing if need
-//             be; waits for none left send     streams the volumes to the receiver (or to archive
-//             files), once place    moves pinned emptyDirs into a new pod on this node (rollback)
-//             and opens its gate release  takes pins and staging away; the mover then only answers
-//             GET
+//             pin      holds the pod's emptyDirs through its deletion (bind mounts, mover/pin.h)
+//             keep     once the pod is being deleted: the pins outlive a reboot, too
+//             kill     SIGKILLs every process of the pod's cgroups, thawing if need be; waits for
+//                      none left
+//             send     streams the volumes to the receiver (or to archive files), once
+//             place    moves pinned or kept emptyDirs into a new pod on this node (rollback) and
+//                      opens its gate
+//             release  takes pins and staging away; the mover then only answers GET
 //   receiver: inspect  read only: free bytes and inodes at the destinations
 //             receive  listens for one session (or reads archive files), writes, syncs, reads back
 //             place    moves staged emptyDirs into the pod and opens its gate
@@ -50,7 +52,18 @@ std::string mover_name(const std::string& migration_uid, MoverRole role, int epo
 // The SAN of the certificate that the controller dials movers with.
 std::string controller_name(const std::string& migration_uid);
 
-enum class TaskKind { kInspect, kFreeze, kThaw, kPin, kKill, kSend, kReceive, kPlace, kRelease };
+enum class TaskKind {
+  kInspect,
+  kFreeze,
+  kThaw,
+  kPin,
+  kKeep,
+  kKill,
+  kSend,
+  kReceive,
+  kPlace,
+  kRelease
+};
 std::string_view to_string(TaskKind kind);  // "inspect", ...
 std::optional<TaskKind> parse_task_kind(std::string_view text);
 
@@ -74,7 +87,9 @@ struct TaskRequest {
   std::string archive_directory;  // send, receive: under the mounted archive claim; empty = Direct
   int64_t bandwidth_bytes_per_second = 0;  // send; 0 = no limit
   int64_t deadline_seconds = 0;            // after which the task fails by itself; 0 = none
-  bool discard = false;  // release: also empty the destination PVs (only before the commit)
+  // release by a receiver: also empty the destination PVs (only before the commit); by a sender:
+  // also delete the emptyDirs it kept (only after the commit).
+  bool discard = false;
   bool operator==(const TaskRequest&) const = default;
 };
 

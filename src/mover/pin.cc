@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -25,10 +26,10 @@ std::string root_of(const Mount& mount, const std::string& path) {
 }
 
 nlohmann::json record_of(const std::string& pod_uid, const std::vector<MoverVolume>& volumes,
-                         bool done) {
+                         const std::string& boot_id, bool done) {
   nlohmann::json names = nlohmann::json::array();
   for (const MoverVolume& volume : volumes) names.push_back(volume.name);
-  return {{"podUid", pod_uid}, {"volumes", std::move(names)}, {"done", done}};
+  return {{"podUid", pod_uid}, {"volumes", std::move(names)}, {"bootId", boot_id}, {"done", done}};
 }
 
 std::vector<std::string> volumes_of(const nlohmann::json& record) {
@@ -70,7 +71,7 @@ Status check_medium(const MoverVolume& volume, const std::string& real) {
 }  // namespace
 
 Pins::Pins(const Node& node, std::string migration_uid)
-    : node_(node), migration_uid_(std::move(migration_uid)) {}
+    : node_(node), migration_uid_(migration_uid), kept_(node, std::move(migration_uid)) {}
 
 std::string Pins::pin_path(const std::string& volume) const {
   return node_.absolute(migration_path(migration_uid_) + "/pins/" + volume);
@@ -95,14 +96,15 @@ Status Pins::pin(const std::string& pod_uid, const std::vector<MoverVolume>& vol
   }
   auto home = make_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
-  TRANSSHIP_TRY(write_record(home->get(), kRecord, record_of(pod_uid, empty_dirs, false)));
+  TRANSSHIP_TRY(
+      write_record(home->get(), kRecord, record_of(pod_uid, empty_dirs, node_.boot_id(), false)));
   for (const MoverVolume& volume : empty_dirs) {
     if (const Status status = pin_volume(pod_uid, volume); !status.ok()) {
       return status.error().during("pin volume " + volume.name);
     }
     log::info("volume pinned", {{"volume", volume.name}, {"podUid", pod_uid}});
   }
-  return write_record(home->get(), kRecord, record_of(pod_uid, empty_dirs, true));
+  return write_record(home->get(), kRecord, record_of(pod_uid, empty_dirs, node_.boot_id(), true));
 }
 
 Status Pins::pin_volume(const std::string& pod_uid, const MoverVolume& volume) const {
@@ -120,8 +122,9 @@ Status Pins::pin_volume(const std::string& pod_uid, const MoverVolume& volume) c
   if (!pinned) return pinned.error();
   if (!*pinned) {
     // Covered without a pin is no state that pin() leaves; a pin of a cover would lose a tmpfs.
-    TRANSSHIP_TRY(uncover(pod_uid, volume.name));
+    TRANSSHIP_TRY(uncover(relative, volume.name));
     TRANSSHIP_TRY(check_medium(volume, real));
+    if (!volume.memory) TRANSSHIP_TRY(check_in_raw_view(relative));
     TRANSSHIP_TRY(bind_apart(real, pin_path(volume.name)));
   }
   auto table = MountTable::read(Node::own_mountinfo());
@@ -179,6 +182,57 @@ Status Pins::check_on_node(const std::string& pod_uid, const std::string& volume
                    " must be mounted into the mover with mountPropagation Bidirectional"};
 }
 
+// What keep() and a rollback rename must be within the file system of the kubelet root itself.
+Status Pins::check_in_raw_view(const std::string& relative) const {
+  auto there = open_beneath(node_.kubelet_root(), relative, /*cross_mounts=*/true);
+  if (!there) return there.error();
+  auto raw = open_beneath(node_.raw_view(), relative, /*cross_mounts=*/false);
+  struct stat seen {};
+  struct stat below {};
+  if (::fstat(there->get(), &seen) != 0) return errno_error("stat " + relative, errno);
+  if (raw && ::fstat(raw->get(), &below) != 0) return errno_error("stat " + relative, errno);
+  if (raw && seen.st_dev == below.st_dev && seen.st_ino == below.st_ino) return {};
+  return Error{ErrorCode::kPreconditionFailed,
+               node_.absolute(relative) + " lies on a mount of its own below " +
+                   node_.config().kubelet_root +
+                   ": it could not be given back to a pod on this node, so the pod is not stopped"};
+}
+
+Status Pins::keep(const std::string& pod_uid, const std::vector<MoverVolume>& volumes) const {
+  auto pinned = pinned_pod();
+  if (!pinned) return pinned.error();
+  if (!*pinned || **pinned != pod_uid) {
+    return Error{ErrorCode::kPreconditionFailed,
+                 "pod " + pod_uid + " is not pinned on node " + node_.config().name};
+  }
+  for (const MoverVolume& volume : volumes) {
+    if (!volume.empty_dir || volume.memory) continue;
+    if (const Status status = keep_volume(pod_uid, volume.name); !status.ok()) {
+      return status.error().during("keep volume " + volume.name);
+    }
+    log::info("volume kept", {{"volume", volume.name}, {"podUid", pod_uid}});
+  }
+  return {};
+}
+
+Status Pins::keep_volume(const std::string& pod_uid, const std::string& volume) const {
+  auto kept = kept_.contains(volume);
+  if (!kept) return kept.error();
+  if (!*kept) {
+    auto mounted = is_mounted(pin_path(volume));
+    if (!mounted) return mounted.error();
+    // Without its pin kubelet may have emptied it already.
+    if (!*mounted) {
+      return Error{ErrorCode::kNotFound, "volume " + volume + " is not pinned on this node"};
+    }
+    TRANSSHIP_TRY(kept_.take(pod_uid, volume,
+                             [&] { return uncover(empty_dir_path(pod_uid, volume), volume); }));
+  }
+  // The cover has come along with the directory that it is mounted on.
+  TRANSSHIP_TRY(uncover(kept_.path(volume), volume));
+  return unpin(volume);
+}
+
 Result<std::optional<std::string>> Pins::pinned_pod() const {
   auto home = open_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
@@ -192,13 +246,46 @@ Result<std::optional<std::string>> Pins::pinned_pod() const {
 }
 
 Result<UniqueFd> Pins::open(const std::string& volume) const {
-  auto table = MountTable::read(Node::own_mountinfo());
-  if (!table) return table.error();
-  if (!table->at(pin_path(volume))) {
+  auto kept = kept_.contains(volume);
+  if (!kept) return kept.error();
+  if (*kept) return kept_.open(volume);
+  auto mounted = is_mounted(pin_path(volume));
+  if (!mounted) return mounted.error();
+  if (!*mounted) {
     return Error{ErrorCode::kNotFound, "volume " + volume + " is not pinned on this node"};
   }
   return open_beneath(node_.kubelet_root(), migration_path(migration_uid_) + "/pins/" + volume,
                       /*cross_mounts=*/true);
+}
+
+Result<UniqueFd> Pins::open_raw(const std::string& pod_uid, const std::string& volume) const {
+  auto kept = kept_.contains(volume);
+  if (!kept) return kept.error();
+  if (*kept) return kept_.open(volume);
+  auto mounted = is_mounted(pin_path(volume));
+  if (!mounted) return mounted.error();
+  if (!*mounted) {
+    return Error{ErrorCode::kNotFound,
+                 "volume " + volume + " is not pinned on node " + node_.config().name +
+                     " any more, and was not kept: did the node reboot at the moment of the stop? "
+                     "What is left of it is in " +
+                     node_.absolute(empty_dir_path(pod_uid, volume))};
+  }
+  return open_beneath(node_.raw_view(), empty_dir_path(pod_uid, volume), /*cross_mounts=*/false);
+}
+
+Result<bool> Pins::lost_by_reboot(const std::string& volume) const {
+  auto home = open_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  if (!*home) return false;
+  auto record = read_record((*home)->get(), kRecord);
+  if (!record) return record.error();
+  if (!*record) return false;
+  const auto boot = (*record)->find("bootId");
+  if (boot == (*record)->end() || !boot->is_string() || *boot == node_.boot_id()) return false;
+  auto mounted = is_mounted(pin_path(volume));
+  if (!mounted) return mounted.error();
+  return !*mounted;
 }
 
 Result<bool> Pins::in_place() const {
@@ -207,8 +294,8 @@ Result<bool> Pins::in_place() const {
   return !table->below(node_.absolute(migration_path(migration_uid_))).empty();
 }
 
-Status Pins::uncover(const std::string& pod_uid, const std::string& volume) const {
-  const std::string real = node_.absolute(empty_dir_path(pod_uid, volume));
+Status Pins::uncover(const std::string& relative, const std::string& volume) const {
+  const std::string real = node_.absolute(relative);
   for (;;) {
     auto table = MountTable::read(Node::own_mountinfo());
     if (!table) return table.error();
@@ -219,7 +306,7 @@ Status Pins::uncover(const std::string& pod_uid, const std::string& volume) cons
   }
 }
 
-Status Pins::release(const Deadline& deadline) const {
+Status Pins::release(bool discard, const Deadline& deadline) const {
   auto home = open_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
   if (!*home) return {};
@@ -227,13 +314,16 @@ Status Pins::release(const Deadline& deadline) const {
   auto record = read_record(directory, kRecord);
   if (!record) return record.error();
   const auto pod = *record ? pod_of(**record) : std::nullopt;
+  if (!discard) TRANSSHIP_TRY(kept_.check_empty());
   for (const std::string& volume : *record ? volumes_of(**record) : std::vector<std::string>{}) {
-    if (pod) TRANSSHIP_TRY(uncover(*pod, volume));
+    if (pod) TRANSSHIP_TRY(uncover(empty_dir_path(*pod, volume), volume));
+    TRANSSHIP_TRY(uncover(kept_.path(volume), volume));
     TRANSSHIP_TRY(unpin(volume));
   }
   TRANSSHIP_TRY(check_nothing_mounted(node_, migration_uid_));
   TRANSSHIP_TRY(remove_tree(directory, "pins", deadline));
   TRANSSHIP_TRY(remove_tree(directory, "covers", deadline));
+  TRANSSHIP_TRY(remove_tree(directory, "kept", deadline));
   return remove_record(directory, kRecord);
 }
 

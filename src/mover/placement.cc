@@ -72,6 +72,9 @@ Status Placement::place_volume(int home, const std::string& pod_uid, const Mover
   if (progress->stage == Stage::kPlaced) return {};
   auto source = open_source(volume);
   if (!source) return source.error();
+  if (!source->directory.valid()) {
+    return write(home, pod_uid, volume.name, {Stage::kPlaced, {}});
+  }
   auto target = open_target(pod_uid, volume);
   if (!target) return target.error();
   if (progress->stage == Stage::kNone) {

@@ -28,7 +28,9 @@ class Placement {
  public:
   // Where a volume's content comes from.
   struct Source {
-    UniqueFd directory;  // of a disk volume: in the raw view
+    // Of a disk volume: in the raw view. Invalid: there is nothing to place, what kubelet made
+    // stays as it is.
+    UniqueFd directory;
     std::string digest;  // of a memory volume; empty: whatever is read from the source now
   };
   using OpenSource = std::function<Result<Source>(const api::MoverVolume& volume)>;

@@ -1,5 +1,6 @@
 #include "mover/sender.h"
 
+#include "base/log.h"
 #include "mover/file_system_space.h"
 #include "mover/migration_directory.h"
 #include "mover/pod_cgroups.h"
@@ -31,6 +32,7 @@ std::map<TaskKind, TaskFunction> Sender::tasks() {
       {TaskKind::kFreeze, [this](const auto& r, const auto& d, auto&) { return freeze(r, d); }},
       {TaskKind::kThaw, [this](const auto& r, const auto&, auto&) { return thaw(r); }},
       {TaskKind::kPin, [this](const auto& r, const auto&, auto&) { return pin(r); }},
+      {TaskKind::kKeep, [this](const auto& r, const auto&, auto&) { return keep(r); }},
       {TaskKind::kKill, [this](const auto& r, const auto& d, auto&) { return kill(r, d); }},
       {TaskKind::kSend, [this](const auto& r, const auto& d, auto& p) { return send(r, d, p); }},
       {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
@@ -78,6 +80,12 @@ Status Sender::pin(const TaskRequest& request) {
   return pins_.pin(request.pod_uid, request.volumes);
 }
 
+Status Sender::keep(const TaskRequest& request) {
+  TRANSSHIP_TRY(require_pod(request));
+  MutexLock lock(changing_);
+  return pins_.keep(request.pod_uid, request.volumes);
+}
+
 Status Sender::kill(const TaskRequest& request, const Deadline& deadline) {
   TRANSSHIP_TRY(require_pod(request));
   auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
@@ -119,7 +127,7 @@ Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
     if (!cgroups) return cgroups.error();
     TRANSSHIP_TRY(cgroups->thaw());
   }
-  TRANSSHIP_TRY(pins_.release(deadline));
+  TRANSSHIP_TRY(pins_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());
   return remove_migration_directory(node_, config_.migration_uid);
 }
@@ -135,14 +143,21 @@ Result<UniqueFd> Sender::open_volume(const std::string& pod_uid, const MoverVolu
 
 Result<Placement::Source> Sender::open_pinned(const std::string& pod_uid,
                                               const MoverVolume& volume) {
+  if (!volume.memory) {
+    auto raw = pins_.open_raw(pod_uid, volume.name);
+    if (!raw) return raw.error();
+    return Placement::Source{std::move(raw).value(), ""};
+  }
+  auto lost = pins_.lost_by_reboot(volume.name);
+  if (!lost) return lost.error();
+  if (*lost) {
+    log::warning("the memory volume went with the node's reboot: the pod begins with an empty one",
+                 {{"volume", volume.name}, {"podUid", pod_uid}});
+    return Placement::Source{UniqueFd(), ""};
+  }
   auto pin = pins_.open(volume.name);
   if (!pin) return pin.error();
-  if (volume.memory) return Placement::Source{std::move(pin).value(), ""};
-  // Renaming needs both ends in one mount: the raw view shows the real directory below its cover.
-  auto raw =
-      open_beneath(node_.raw_view(), empty_dir_path(pod_uid, volume.name), /*cross_mounts=*/false);
-  if (!raw) return raw.error();
-  return Placement::Source{std::move(raw).value(), ""};
+  return Placement::Source{std::move(pin).value(), ""};
 }
 
 }  // namespace transship::mover

@@ -25,6 +25,7 @@ class Sender {
   Status freeze(const api::TaskRequest& request, const Deadline& deadline);
   Status thaw(const api::TaskRequest& request);
   Status pin(const api::TaskRequest& request);
+  Status keep(const api::TaskRequest& request);
   Status kill(const api::TaskRequest& request, const Deadline& deadline);
   Status send(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status place(const api::TaskRequest& request, const Deadline& deadline);

@@ -49,6 +49,7 @@ bool names_source_pod(TaskKind kind) {
     case TaskKind::kInspect:
     case TaskKind::kFreeze:
     case TaskKind::kPin:
+    case TaskKind::kKeep:
     case TaskKind::kKill:
     case TaskKind::kSend:
       return true;

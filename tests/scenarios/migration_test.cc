@@ -157,6 +157,25 @@ TEST_P(EveryOwner, CancelledAtAnyMomentGoesBackOrGoesOn) {
   }
 }
 
+// Mounts go with a reboot, and kubelet empties what a deleted pod had.
+TEST_P(EveryOwner, SurvivesARebootOfTheSourceWhileItCopies) {
+  Trial run(owner());
+  run.world.apply_migration("m", spec());
+  run.world.on_task = [&](api::MoverRole, api::TaskKind kind) -> std::string {
+    if (kind != api::TaskKind::kSend) return "";
+    run.world.stop_node("node-a");
+    return "connection reset";
+  };
+  for (int i = 0; i < 1000; ++i) run.step("m");
+  run.world.on_task = [](auto, auto) { return ""; };
+  run.world.start_node("node-a");
+  ASSERT_TRUE(run.finish("m", 8000)) << run.story("m");
+  EXPECT_EQ(run.world.condition("m", "Succeeded").substr(0, 5), "False");
+  EXPECT_EQ(run.world.workload_node(), "node-a");
+  EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
+  EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
+}
+
 TEST_P(EveryOwner, SurvivesALostMoverAtAnyMoment) {
   for (const auto role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
     for (int moment = 0; moment < 120; ++moment) {
@@ -201,6 +220,7 @@ TEST(Migration, TargetThatDiesAfterTheCommitIsWaitedFor) {
   EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
 }
 
+// The node's mounts go with a reboot, and its kubelet empties what a deleted pod had.
 TEST(Migration, SourceThatDiesWithTheOnlyDataIsWaitedFor) {
   Trial run;
   run.world.apply_migration("m", to_b());

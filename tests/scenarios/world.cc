@@ -164,6 +164,9 @@ std::vector<std::string> World::leftovers() {
     if (place.find("transship") != std::string::npos) out.push_back("data " + place);
   }
   for (const std::string& pod : pinned_) out.push_back("pins of " + pod);
+  for (const auto& [place, data] : data_) {
+    if (place.find(":/kept/") != std::string::npos) out.push_back("kept data at " + place);
+  }
   for (const std::string& pod : frozen_) out.push_back("frozen " + pod);
   if (all(Kind::kVolume).size() > 1) out.push_back("more than one PersistentVolume");
   for (const Object& volume : all(Kind::kVolume)) {
@@ -569,7 +572,9 @@ void World::stop_node(const std::string& node) {
   down_.insert(node);
   (*find(Kind::kNode, "", node))["status"]["conditions"][0]["status"] = "Unknown";
   for (const Object& pod : all(Kind::kPod)) {
-    if (text_at(pod, {"spec", "nodeName"}) == node) end_pod(uid_of(pod));
+    if (text_at(pod, {"spec", "nodeName"}) != node) continue;
+    end_pod(uid_of(pod));
+    pinned_.erase(uid_of(pod));  // mounts do not outlive it
   }
   std::erase_if(movers_, [&](const auto& item) { return item.second.node == node; });
 }
@@ -619,7 +624,14 @@ std::string World::place_of(const Mover& mover, const api::MoverVolume& volume,
                             const api::TaskRequest& request, bool staged) {
   if (!volume.empty_dir) return mover.node + ":" + volume.node_path;
   if (staged) return mover.node + ":/transship/" + request.migration_uid + "/" + volume.name;
+  if (const std::string kept = kept_place(mover, volume, request); data_.count(kept) != 0)
+    return kept;
   return mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
+}
+
+std::string World::kept_place(const Mover& mover, const api::MoverVolume& volume,
+                              const api::TaskRequest& request) {
+  return mover.node + ":/kept/" + request.migration_uid + "/" + volume.name;
 }
 
 std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind,
@@ -654,12 +666,31 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       }
     }
     if (kind == TaskKind::kPlace) {
-      const std::string staged =
-          sender ? mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name
-                 : place_of(mover, volume, request, true);
-      if (data_.count(staged) != 0) data_[place_of(mover, volume, request, false)] = data_[staged];
+      const std::string kept = kept_place(mover, volume, request);
+      std::string staged = place_of(mover, volume, request, true);
+      if (sender) {
+        staged = data_.count(kept) != 0
+                     ? kept
+                     : mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name;
+        if (staged != kept && pinned_.count(request.source_pod_uid) == 0) return "not pinned";
+      }
+      const std::string into = mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
+      if (data_.count(staged) != 0) data_[into] = data_[staged];
       data_.erase(staged);
       open_gates_.insert(request.pod_uid);
+    }
+    if (kind == TaskKind::kKeep && volume.empty_dir) {
+      const std::string kept = kept_place(mover, volume, request);
+      if (from != kept) {
+        if (pinned_.count(request.pod_uid) == 0) return "not pinned";
+        data_[kept] = data_[from];
+        data_.erase(from);
+      }
+    }
+    if (kind == TaskKind::kRelease && sender && volume.empty_dir) {
+      const std::string kept = kept_place(mover, volume, request);
+      if (data_.count(kept) != 0 && !request.discard) return "the data are in no pod";
+      data_.erase(kept);
     }
     if (kind == TaskKind::kRelease && !sender) {
       if (request.discard && !volume.empty_dir) data_[place_of(mover, volume, request, true)] = "";
@@ -668,6 +699,7 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     state.volumes.push_back(report);
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
+  if (kind == TaskKind::kKeep) pinned_.erase(request.pod_uid);
   if (kind == TaskKind::kFreeze && alive_.count(request.pod_uid) != 0)
     frozen_.insert(request.pod_uid);
   if (kind == TaskKind::kThaw) frozen_.erase(request.pod_uid);

@@ -104,6 +104,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
                       const api::TaskRequest& request, api::TaskState& state);
   std::string place_of(const Mover& mover, const api::MoverVolume& volume,
                        const api::TaskRequest& request, bool staged);
+  static std::string kept_place(const Mover& mover, const api::MoverVolume& volume,
+                                const api::TaskRequest& request);
 
   std::map<Kind, std::map<Key, Object>> objects_;
   std::map<std::string, std::string> data_;  // node:path -> content

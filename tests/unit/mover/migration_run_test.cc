@@ -174,6 +174,7 @@ TEST_F(MigrationRunTest, APodsVolumesArriveAndTheReceiverMayDieBeforeItPlacesThe
   auto source = sender(1);
   ASSERT_EQ(source.run(TaskKind::kFreeze, at_old(1)).phase, TaskPhase::kSucceeded);
   ASSERT_EQ(source.run(TaskKind::kPin, at_old(1)).phase, TaskPhase::kSucceeded);
+  ASSERT_EQ(source.run(TaskKind::kKeep, at_old(1)).phase, TaskPhase::kSucceeded);
   ASSERT_EQ(source.run(TaskKind::kKill, at_old(1)).phase, TaskPhase::kSucceeded);
   {
     auto target = receiver(1);
@@ -192,7 +193,11 @@ TEST_F(MigrationRunTest, APodsVolumesArriveAndTheReceiverMayDieBeforeItPlacesThe
 
   const api::TaskState released = target.run(TaskKind::kRelease, at_new(2));
   ASSERT_EQ(released.phase, TaskPhase::kSucceeded) << released.message;
-  ASSERT_EQ(source.run(TaskKind::kRelease, at_old(1)).phase, TaskPhase::kSucceeded);
+  EXPECT_EQ(source.run(TaskKind::kRelease, at_old(1)).phase, TaskPhase::kFailed)
+      << "what was kept is only removed on demand";
+  api::TaskRequest discard = at_old(1);
+  discard.discard = true;
+  ASSERT_EQ(source.run(TaskKind::kRelease, discard).phase, TaskPhase::kSucceeded);
   EXPECT_FALSE(fs::exists(new_.kubelet() / "transship"));
   EXPECT_FALSE(fs::exists(old_.kubelet() / "transship"));
   EXPECT_TRUE(fs::exists(to_ / "second"));
@@ -260,6 +265,36 @@ TEST_F(MigrationRunTest, ARollbackPlacesThePinnedVolumesIntoANewPodOfTheOldNode)
   ASSERT_EQ(source.run(TaskKind::kRelease, at_old(2)).phase, TaskPhase::kSucceeded);
   EXPECT_FALSE(fs::exists(old_.kubelet() / "transship"));
   expect_new_pod_has_everything(old_);
+}
+
+// The sender's node reboots while the pod is stopped; a tmpfs does not outlive that in any pod.
+TEST_F(MigrationRunTest, ARollbackAfterARebootHasWhatWasKept) {
+  {
+    auto source = sender(1);
+    ASSERT_EQ(source.run(TaskKind::kPin, at_old(1)).phase, TaskPhase::kSucceeded);
+    const api::TaskState kept = source.run(TaskKind::kKeep, at_old(1));
+    ASSERT_EQ(kept.phase, TaskPhase::kSucceeded) << kept.message;
+  }
+  const fs::path home = old_.migration(kMigration);
+  for (const fs::path& point : {home / "pins/scratch", scratch_, scratch_}) {
+    ASSERT_EQ(::umount2(point.c_str(), MNT_DETACH), 0) << point;
+  }
+  std::string record = read_text(home / "pins.json");
+  const std::string boot_id = old_.node().boot_id();
+  write_text(home / "pins.json", record.replace(record.find(boot_id), boot_id.size(), "before"));
+
+  make_new_pod(old_);
+  auto source = sender(2);
+  api::TaskRequest place = request(2, true, kNewPod);
+  place.source_pod_uid = kOldPod;
+  const api::TaskState placed = source.run(TaskKind::kPlace, place);
+  ASSERT_EQ(placed.phase, TaskPhase::kSucceeded) << placed.message;
+  const fs::path pod = old_.kubelet() / empty_dir_path(kNewPod, "");
+  EXPECT_EQ(read_text(pod / "cache/dir/file"), "on disk");
+  EXPECT_TRUE(fs::is_empty(pod / "scratch"));
+  ASSERT_EQ(source.run(TaskKind::kRelease, at_old(2)).phase, TaskPhase::kSucceeded);
+  EXPECT_FALSE(fs::exists(old_.kubelet() / "transship"));
+  EXPECT_EQ(read_text(pod / "cache/dir/file"), "on disk");
 }
 
 TEST_F(MigrationRunTest, NothingIsPlacedThatWasNotReceivedCompletely) {

@@ -141,7 +141,7 @@ TEST_F(PinTest, RefusesASecondPodAndAWrongMedium) {
 
 TEST_F(PinTest, ReleaseGivesTheVolumesBackAndLeavesNothing) {
   ASSERT_OK(pins().pin(kPod, volumes_));
-  for (int i = 0; i < 2; ++i) ASSERT_OK(pins().release(kNoDeadline));
+  for (int i = 0; i < 2; ++i) ASSERT_OK(pins().release(false, kNoDeadline));
   ASSERT_OK(remove_migration_directory(node_.node(), kMigration));
   EXPECT_EQ(read_text(cache_ / "dir/file"), "on disk");
   EXPECT_EQ(read_text(memory_ / "file"), "in memory");
@@ -155,11 +155,115 @@ TEST_F(PinTest, ReleaseDeletesNothingWhileAnythingIsStillMounted) {
   const fs::path left = node_.migration(kMigration) / "pins/other";
   fs::create_directories(left);
   ASSERT_EQ(::mount(cache_.c_str(), left.c_str(), nullptr, MS_BIND, nullptr), 0);
-  const Status released = pins().release(kNoDeadline);
+  const Status released = pins().release(true, kNoDeadline);
   ASSERT_FALSE(released.ok());
   EXPECT_EQ(released.error().code, ErrorCode::kPreconditionFailed);
   EXPECT_EQ(read_text(cache_ / "dir/file"), "on disk");
   EXPECT_TRUE(fs::exists(left));
+}
+
+class KeepTest : public PinTest {
+ protected:
+  void SetUp() override {
+    PinTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_OK(pins().pin(kPod, volumes_));
+  }
+  // The node boots anew: its mounts are gone, and kubelet cleans up after the deleted pod.
+  void reboot() {
+    auto table = MountTable::read("/proc/self/mountinfo");
+    ASSERT_OK(table);
+    const auto points = table->below((node_.kubelet() / "transship").string());
+    for (const std::string& point : points) ::umount2(point.c_str(), MNT_DETACH);
+    for (const fs::path& point : {cache_, memory_}) {
+      while (::umount2(point.c_str(), MNT_DETACH) == 0) continue;
+      fs::remove_all(point);
+    }
+  }
+  void write_boot_id(const std::string& id) {
+    const fs::path path = node_.migration(kMigration) / "pins.json";
+    std::string record = read_text(path);
+    const size_t at = record.find(node_.node().boot_id());
+    ASSERT_NE(at, std::string::npos);
+    write_text(path, record.replace(at, node_.node().boot_id().size(), id));
+  }
+  fs::path kept() { return node_.migration(kMigration) / "kept/cache"; }
+};
+
+TEST_F(KeepTest, DataOutliveAReboot) {
+  for (int i = 0; i < 2; ++i) ASSERT_OK(pins().keep(kPod, volumes_));
+  EXPECT_FALSE(fs::exists(cache_));
+  EXPECT_EQ(mounts_at(kept()), 0U);
+  EXPECT_EQ(mounts_at(node_.migration(kMigration) / "pins/cache"), 0U);
+  EXPECT_EQ(pinned_text("memory", "file"), "in memory");
+  reboot();
+  EXPECT_EQ(read_text(kept() / "dir/file"), "on disk");
+  EXPECT_EQ(pinned_text("cache", "dir/file"), "on disk");
+  auto raw = pins().open_raw(kPod, "cache");
+  ASSERT_OK(raw);
+  ASSERT_EQ(::renameat(raw->get(), "dir", node_.node().raw_view(), "moved"), 0);
+  EXPECT_EQ(read_text(node_.kubelet() / "moved/file"), "on disk");
+}
+
+TEST_F(KeepTest, IsNotNoticedByTheContainersThatStillRun) {
+  const fs::path inside = node_.top() / "container";
+  fs::create_directories(inside);
+  ASSERT_OK(bind_apart((node_.migration(kMigration) / "pins/cache").string(), inside.string()));
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  write_text(inside / "dir/late", "written while it ended");
+  EXPECT_EQ(pinned_text("cache", "dir/late"), "written while it ended");
+}
+
+TEST_F(KeepTest, WorksFromAMoversMountNamespaceAndReachesTheNode) {
+  std::thread mover([&] {
+    ASSERT_EQ(::unshare(CLONE_NEWNS), 0);
+    auto node = node_.open();
+    ASSERT_OK(node);
+    ASSERT_OK(Pins(*node, kMigration).keep(kPod, volumes_));
+  });
+  mover.join();
+  EXPECT_EQ(read_text(kept() / "dir/file"), "on disk");
+  EXPECT_EQ(mounts_at(kept()), 0U);
+  EXPECT_EQ(mounts_at(cache_), 0U);
+}
+
+TEST_F(KeepTest, GoesOnAfterAnyInterruption) {
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  // Renamed, the cover still on it, the pin still there.
+  const fs::path home = node_.migration(kMigration);
+  ASSERT_EQ(::mount(kept().c_str(), (home / "pins/cache").c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_OK(bind_apart((home / "covers/cache").string(), kept().string()));
+  EXPECT_TRUE(fs::is_empty(kept()));
+  EXPECT_EQ(pinned_text("cache", "dir/file"), "on disk");
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  EXPECT_EQ(mounts_at(kept()), 0U);
+  EXPECT_EQ(read_text(kept() / "dir/file"), "on disk");
+}
+
+TEST_F(KeepTest, KeepsNothingThatIsNotPinnedAnyMore) {
+  reboot();
+  EXPECT_EQ(pins().keep(kPod, volumes_).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(pins().open_raw(kPod, "cache").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(pins().keep("bbbbbbbb", volumes_).error().code, ErrorCode::kPreconditionFailed);
+}
+
+TEST_F(KeepTest, AMemoryVolumeIsKnownToBeLostByAReboot) {
+  EXPECT_FALSE(*pins().lost_by_reboot("memory"));
+  write_boot_id("another boot");
+  EXPECT_FALSE(*pins().lost_by_reboot("memory")) << "its pin is there";
+  reboot();
+  EXPECT_TRUE(*pins().lost_by_reboot("memory"));
+}
+
+TEST_F(KeepTest, ReleaseNeverDeletesTheOnlyCopyUnlessTold) {
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  const Status refused = pins().release(false, kNoDeadline);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kPreconditionFailed);
+  EXPECT_EQ(read_text(kept() / "dir/file"), "on disk");
+  ASSERT_OK(pins().release(true, kNoDeadline));
+  ASSERT_OK(remove_migration_directory(node_.node(), kMigration));
+  EXPECT_FALSE(fs::exists(node_.kubelet() / "transship"));
 }
 
 TEST_F(PinTest, RefusesAVolumeThatAContainerHasWithMountPropagation) {
