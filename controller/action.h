@@ -16,16 +16,15 @@ namespace transship::controller {
 // (label or, for claims and pods in the user's namespace, `accept_existing`); else the action
 // fails.
 struct Create {
+  // First of all the migration's TLS material for the current epoch, made here and now.
+  bool tls_secret = false;
   struct Item {
     Kind kind = Kind::kPod;
     Object object;
     bool accept_existing = false;
   };
-  std::vector<Item> items;
+  std::vector<Item> items = {};
 };
-
-// Makes the migration's TLS material for the current epoch, unless it is there.
-struct CreateTlsSecret {};
 
 // A JSON merge patch, on the object with this UID only, and only in this state where a resource
 // version is given.
@@ -46,7 +45,7 @@ struct Delete {
     std::optional<int> grace_period_seconds;
     std::string resource_version = {};  // precondition; empty: none
   };
-  std::vector<Item> items;
+  std::vector<Item> items = {};
 };
 
 struct RunTask {
@@ -55,6 +54,6 @@ struct RunTask {
   api::TaskRequest request;
 };
 
-using Action = std::variant<std::monostate, Create, CreateTlsSecret, Patch, Delete, RunTask>;
+using Action = std::variant<std::monostate, Create, Patch, Delete, RunTask>;
 
 }  // namespace transship::controller

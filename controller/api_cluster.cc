@@ -46,8 +46,10 @@ Result<std::optional<Object>> ApiCluster::get(Kind kind, const std::string& name
 }
 
 Result<std::vector<Object>> ApiCluster::list(Kind kind, const std::string& namespace_name,
-                                             const std::string& label_selector) {
+                                             const std::string& label_selector,
+                                             Freshness freshness) {
   kube::ListOptions options;
+  options.any_version = freshness == Freshness::kCached;
   options.label_selector = label_selector;
   auto found = client_.list(resource_of(kind), namespace_name, options);
   if (!found.ok()) return found.error();

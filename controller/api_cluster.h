@@ -13,7 +13,7 @@ class ApiCluster : public Cluster {
   Result<std::optional<Object>> get(Kind kind, const std::string& namespace_name,
                                     const std::string& name) override;
   Result<std::vector<Object>> list(Kind kind, const std::string& namespace_name,
-                                   const std::string& label_selector) override;
+                                   const std::string& label_selector, Freshness freshness) override;
   Result<Object> create(Kind kind, const Object& object, bool dry_run) override;
   Status patch(Kind kind, const std::string& namespace_name, const std::string& name,
                const Object& body) override;

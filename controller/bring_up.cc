@@ -60,11 +60,11 @@ Step replace_claim(Context& context, const VolumeStatus& volume) {
   const std::string& ns = context.migration().namespace_name;
   if (!seen.claim) {
     const Object& saved = context.observed.saved_claims.at(volume.name);
-    return context.act(
-        Create{
-            {{Kind::kClaim,
-              render::replacement_claim(saved, volume.target_volume, context.migration()), true}}},
-        kSoon);
+    return context.act(Create{.items = {{Kind::kClaim,
+                                         render::replacement_claim(saved, volume.target_volume,
+                                                                   context.migration()),
+                                         true}}},
+                       kSoon);
   }
   if (uid_of(*seen.claim) == volume.claim_uid) {
     if (is_deleting(*seen.claim)) {
@@ -156,12 +156,12 @@ Step find_pod(Context& context, const Destination& destination) {
     set_restored_pod(context.status, name_of(*observed.other_pod), uid_of(*observed.other_pod));
     return context.again();
   }
-  return context.act(
-      Create{{{Kind::kPod,
-               render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
-                                       destination.node, context.places_empty_dirs(),
-                                       has_ephemeral_claims(context)),
-               true}}});
+  return context.act(Create{
+      .items = {{Kind::kPod,
+                 render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
+                                         destination.node, context.places_empty_dirs(),
+                                         has_ephemeral_claims(context)),
+                 true}}});
 }
 
 Step place(Context& context, const Destination& destination) {

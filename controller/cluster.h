@@ -35,8 +35,13 @@ struct DeleteOptions {
   std::optional<int> grace_period_seconds;
 };
 
-// Every call is one request and reads or writes the API server itself, never a cache. Safe from any
-// thread.
+// Of a list. kLatest is what etcd holds now: an API server that lists from its watch cache waits
+// until that has caught up, which takes up to 100 ms where nobody has written. kCached is what the
+// API server has at hand, perhaps of a while ago: only where acting on it is safe all the same.
+enum class Freshness { kLatest, kCached };
+
+// Every call is one request and reads or writes the API server itself, never a cache of ours. Safe
+// from any thread.
 class Cluster {
  public:
   virtual ~Cluster() = default;
@@ -45,7 +50,8 @@ class Cluster {
   virtual Result<std::optional<Object>> get(Kind kind, const std::string& namespace_name,
                                             const std::string& name) = 0;
   virtual Result<std::vector<Object>> list(Kind kind, const std::string& namespace_name,
-                                           const std::string& label_selector) = 0;
+                                           const std::string& label_selector,
+                                           Freshness freshness) = 0;
   virtual Result<Object> create(Kind kind, const Object& object, bool dry_run) = 0;
   // JSON merge patch. A body with metadata.uid or metadata.resourceVersion is a precondition:
   // kConflict.

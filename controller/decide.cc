@@ -115,6 +115,10 @@ Decision step(Context& context) {
 Decision decide(const Observed& observed, const Settings& settings, WallTime now) {
   Context context{observed, settings, now, observed.migration.status};
   Decision decision = step(context);
+  // The finalizer comes before anything is told.
+  if (decision.status.attempts == 0 && std::holds_alternative<Patch>(decision.action)) {
+    return decision;
+  }
   decision.status.observed_generation = observed.migration.generation;
   derive_phase(decision.status, observed.migration.spec, now);
   return decision;

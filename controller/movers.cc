@@ -58,8 +58,9 @@ Step mover(Context& context, MoverRole role) {
       return context.wait(current_condition(context.status), "NodeNotReady",
                           "node " + node + " is not Ready; going on when it is", 1000ms);
     }
-    return context.act(Create{
-        {{Kind::kJob, render::mover_job(context.migration(), context.settings, role, node)}}});
+    return context.act(
+        Create{.items = {{Kind::kJob,
+                          render::mover_job(context.migration(), context.settings, role, node)}}});
   }
   if (mover.state) return std::nullopt;
   std::string hint = mover.pod ? waiting_message(*mover.pod) : "";
@@ -70,7 +71,7 @@ Step mover(Context& context, MoverRole role) {
 }  // namespace
 
 Step movers(Context& context, Needs needs) {
-  if (!context.observed.tls_secret) return context.act(CreateTlsSecret{});
+  if (!context.observed.tls_secret) return context.act(Create{.tls_secret = true});
   if (needs.sender) {
     if (Step step = mover(context, MoverRole::kSender)) return step;
   }

@@ -29,6 +29,14 @@ std::string pod_name_of(const api::Migration& migration) {
   return retried.empty() ? migration.spec.pod_name : retried;
 }
 
+// Whether what the attempt made is being taken away, so that all of it has to be known.
+bool cleans_up(const api::Migration& migration) {
+  const api::MigrationStatus& status = migration.status;
+  const bool nothing_to_bring_back = status.stop_requested_time.empty();
+  return is_finished(status) || status.is_true(condition::kRestored) || migration.spec.dry_run ||
+         (status.rollback && (nothing_to_bring_back || status.notes.count("sourceIsBack") != 0));
+}
+
 // The UID that the source pod must have; empty: not pinned yet.
 std::string pod_uid_of(const api::Migration& migration) {
   if (!migration.status.source.pod_uid.empty()) return migration.status.source.pod_uid;
@@ -145,7 +153,9 @@ Status Observer::read_owner(Observed& observed) {
                                                      : Object();
   const std::string selector = selector_text(at(selected, {"spec", "selector", "matchLabels"}));
   if (selector.empty() || migration.status.stop_requested_time.empty()) return {};
-  auto pods = cluster_.list(Kind::kPod, ns, selector);
+  // A replacement is read again by its name, with its UID, before it is used.
+  auto pods = cluster_.list(Kind::kPod, ns, selector,
+                            cleans_up(migration) ? Freshness::kLatest : Freshness::kCached);
   if (!pods) return pods.error();
   for (Object& pod : *pods) {
     const Object& reference = controller_owner(pod);
@@ -192,7 +202,8 @@ Status Observer::read_volume(Observed& observed, const api::VolumeStatus& volume
   const std::string storage_class =
       wanted.empty() ? text_at(*seen.claim, {"spec", "storageClassName"}) : wanted;
   if (!storage_class.empty()) READ(seen.storage_class, Kind::kStorageClass, "", storage_class);
-  auto pods = cluster_.list(Kind::kPod, migration.namespace_name, "");
+  // A report for the user: a pod that is made a moment later is not seen either.
+  auto pods = cluster_.list(Kind::kPod, migration.namespace_name, "", Freshness::kCached);
   if (!pods) return pods.error();
   for (const Object& pod : *pods) {
     const bool other = !observed.source_pod || uid_of(pod) != uid_of(*observed.source_pod);
@@ -234,28 +245,36 @@ Status Observer::read_children(Observed& observed) {
   const api::Migration& migration = observed.migration;
   const api::MigrationStatus& status = migration.status;
   const std::string ours = std::string(kMigrationUid) + "=" + migration.uid;
-  const bool all = status.rollback || status.is_true(condition::kRestored) || is_finished(status) ||
-                   migration.spec.dry_run;
-  std::vector<Kind> kinds = {Kind::kJob, Kind::kPod};
-  if (all) kinds.insert(kinds.end(), {Kind::kSecret, Kind::kClaim});
-  for (const Kind kind : kinds) {
-    auto found = cluster_.list(kind, settings_.operator_namespace, ours);
-    if (!found.ok()) return found.error();
-    for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
-  }
-  for (const auto& [kind, object] : observed.children) {
-    if (kind == Kind::kPod && name_of(object) == reservation_name(migration))
-      observed.reservation = object;
-    for (ObservedMover* mover : {&observed.sender, &observed.receiver}) {
-      const auto role =
-          mover == &observed.sender ? api::MoverRole::kSender : api::MoverRole::kReceiver;
-      const std::string job = mover_job_name(migration, role, status.epoch);
-      if (kind == Kind::kJob && name_of(object) == job) mover->job = object;
-      if (kind == Kind::kPod && text_at(object, {"metadata", "labels", "job-name"}) == job)
-        mover->pod = object;
+  if (cleans_up(migration)) {
+    for (const Kind kind : {Kind::kJob, Kind::kPod, Kind::kSecret, Kind::kClaim}) {
+      auto found = cluster_.list(kind, settings_.operator_namespace, ours, Freshness::kLatest);
+      if (!found.ok()) return found.error();
+      for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
     }
   }
+  READ_CHILD(observed.reservation, Kind::kPod, reservation_name(migration));
+  READ_CHILD(observed.sender.job, Kind::kJob,
+             mover_job_name(migration, api::MoverRole::kSender, status.epoch));
+  READ_CHILD(observed.receiver.job, Kind::kJob,
+             mover_job_name(migration, api::MoverRole::kReceiver, status.epoch));
+  if (observed.sender.job || observed.receiver.job) TRANSSHIP_TRY(read_mover_pods(observed));
   return read_secrets(observed);
+}
+
+// Which pod a Job has made can only be found by a list. An old answer is only late: who is behind
+// an address is proven by its certificate, and a pod that has ended does not run again.
+Status Observer::read_mover_pods(Observed& observed) {
+  const api::Migration& migration = observed.migration;
+  auto pods = cluster_.list(Kind::kPod, settings_.operator_namespace,
+                            std::string(kMigrationUid) + "=" + migration.uid, Freshness::kCached);
+  if (!pods.ok()) return pods.error();
+  for (const Object& pod : *pods) {
+    const std::string job = text_at(pod, {"metadata", "labels", "job-name"});
+    for (ObservedMover* mover : {&observed.sender, &observed.receiver}) {
+      if (mover->job && name_of(*mover->job) == job) mover->pod = pod;
+    }
+  }
+  return {};
 }
 
 Status Observer::read_secrets(Observed& observed) {
@@ -317,10 +336,16 @@ Status Observer::read_mover(Observed& observed, api::MoverRole role,
   return {};
 }
 
-// Another migration of the same pod goes first if it has begun, or else if it is older.
+// Another migration of the same pod goes first if it has begun, or else if it is older. It is the
+// lock on the pod that keeps two apart: only where that is held is the answer one to act on.
 Status Observer::read_rivals(Observed& observed) {
   const api::Migration& migration = observed.migration;
-  auto all = cluster_.list(Kind::kMigration, migration.namespace_name, "");
+  const std::string holder =
+      observed.source_pod ? annotation(*observed.source_pod, kLock) : std::string();
+  const bool held = !holder.empty() && holder != migration.uid;
+  if (!held && migration.status.is_true(condition::kValidated)) return {};
+  auto all = cluster_.list(Kind::kMigration, migration.namespace_name, "",
+                           held ? Freshness::kLatest : Freshness::kCached);
   if (!all) return all.error();
   for (const Object& object : *all) {
     auto other = api::parse_migration(object);

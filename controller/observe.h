@@ -38,6 +38,7 @@ class Observer {
   Status read_nodes(Observed& observed);
   Status read_volumes(Observed& observed);
   Status read_volume(Observed& observed, const api::VolumeStatus& volume);
+  Status read_mover_pods(Observed& observed);
   Status read_children(Observed& observed);
   Status read_secrets(Observed& observed);
   Result<std::optional<Object>> secret(const api::Migration& migration, const std::string& name);

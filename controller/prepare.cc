@@ -49,6 +49,7 @@ Create children(const Context& context) {
   const api::Migration& migration = context.migration();
   const bool real = !context.spec().dry_run;
   Create create;
+  create.tls_secret = !observed.tls_secret;
   const auto add = [&](Kind kind, Object object) {
     create.items.push_back({kind, std::move(object)});
   };
@@ -78,6 +79,11 @@ Create children(const Context& context) {
       add(Kind::kClaim, render::staging_claim(migration, context.settings, name, claim));
     }
   }
+  // Where the reservation pod lands is the target, and what it mounts is provisioned there.
+  if (!observed.reservation && context.status.notes.count("reserved") == 0) {
+    add(Kind::kPod,
+        render::reservation_pod(migration, context.settings, *observed.source_pod, real));
+  }
   return create;
 }
 
@@ -88,15 +94,9 @@ bool claims_staged(const Context& context) {
                      });
 }
 
-// The reservation pod: where it lands is the target, and what it mounts is provisioned there.
 Step reserve(Context& context) {
   const Observed& observed = context.observed;
   if (context.status.notes.count("reserved") != 0) return std::nullopt;
-  if (!observed.reservation) {
-    return context.act(Create{
-        {{Kind::kPod, render::reservation_pod(context.migration(), context.settings,
-                                              *observed.source_pod, !context.spec().dry_run)}}});
-  }
   const Object& pod = *observed.reservation;
   const std::string node = text_at(pod, {"spec", "nodeName"});
   if (node.empty()) {
@@ -247,12 +247,11 @@ Step prepare(Context& context) {
   if (real) {
     if (Step step = lock_pod(context)) return step;
   }
-  if (!observed.tls_secret) return context.act(CreateTlsSecret{});
   if (context.spec().suspend) {
     return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration",
                         1000ms);
   }
-  if (Create create = children(context); !create.items.empty())
+  if (Create create = children(context); create.tls_secret || !create.items.empty())
     return context.act(std::move(create));
   if (Step step = reserve(context)) return step;
   if (real) {

@@ -50,6 +50,7 @@ Reconciler::Reconciler(Cluster& cluster, Movers& movers, Announcer& announcer,
       observer_(cluster, movers, settings) {}
 
 Status Reconciler::create(const Observed& observed, const Create& action) {
+  if (action.tls_secret) TRANSSHIP_TRY(create_tls_secret(observed));
   for (const Create::Item& item : action.items) {
     auto made = cluster_.create(item.kind, item.object, false);
     if (made.ok()) continue;
@@ -86,7 +87,7 @@ Status Reconciler::create_tls_secret(const Observed& observed) {
         {"receiver.key", made->receiver.key},
         {"controller.crt", made->controller.certificate},
         {"controller.key", made->controller.key}}}};
-  return create(observed, Create{{{Kind::kSecret, std::move(secret)}}});
+  return create(observed, Create{.items = {{Kind::kSecret, std::move(secret)}}});
 }
 
 Status Reconciler::remove(const Delete& action) {
@@ -113,7 +114,6 @@ Status Reconciler::run_task(const Observed& observed, const RunTask& action) {
 
 Status Reconciler::execute(const Observed& observed, const Action& action) {
   if (const auto* made = std::get_if<Create>(&action)) return create(observed, *made);
-  if (std::holds_alternative<CreateTlsSecret>(action)) return create_tls_secret(observed);
   if (const auto* patch = std::get_if<Patch>(&action)) {
     return cluster_.patch(patch->kind, patch->namespace_name, patch->name, patch->body);
   }

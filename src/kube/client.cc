@@ -191,7 +191,8 @@ Result<std::string> Client::list_pages(const Resource& resource, std::string_vie
     Target target(resource.path(ns));
     target.query("labelSelector", options.label_selector)
         .query("fieldSelector", options.field_selector)
-        .query("limit", std::to_string(options.page_size))
+        .query("limit", options.any_version ? std::string() : std::to_string(options.page_size))
+        .query("resourceVersion", options.any_version ? "0" : "")
         .query("continue", next);
     const Request request = make_request("GET", target.take());
     const std::string tried = tried_by(request);
@@ -228,6 +229,8 @@ Result<Json> Client::create(const Resource& resource, std::string_view ns, Json 
   Target target(resource.path(ns, parent));
   target.segment(options.subresource).write(options);
   Request request = make_request("POST", target.take());
+  // Under a fixed name the second is answered with 409, and does nothing.
+  request.once = metadata_text(object, "name").empty() && !options.dry_run;
   request.body = object.dump(-1, ' ', false, Json::error_handler_t::replace);
   const std::string tried = tried_by(request);
   return write(std::move(request), tried);

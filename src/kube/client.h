@@ -47,6 +47,9 @@ struct ListOptions {
   std::string label_selector{};  // "a=b,c"; empty: all
   std::string field_selector{};
   int page_size = 500;
+  // What the server has at hand, perhaps of a while ago ("resourceVersion=0"), instead of the
+  // latest. It comes as one page.
+  bool any_version = false;
 };
 
 struct ObjectList {
@@ -100,7 +103,7 @@ class Client {
   Result<std::string> list_pages(const Resource& resource, std::string_view ns,
                                  const ListOptions& options, const OnPage& on_page);
 
-  // metadata.name (or generateName, then once is not sure to be once) is in the object. apiVersion
+  // metadata.name (or generateName, then the request is sent once) is in the object. apiVersion
   // and kind are added where they are missing. Returns the object as stored.
   Result<Json> create(const Resource& resource, std::string_view ns, Json object,
                       const WriteOptions& options = {});

@@ -1,7 +1,7 @@
 // CpprestTransport: Transport over cpprestsdk (HTTP/1.1, TLS by OpenSSL).
 //
-// Reads share kept-alive connections. Every write but DELETE and PUT has a connection of its own,
-// because cpprestsdk silently sends a request again when a kept-alive connection turns out closed.
+// Requests share kept-alive connections, except for those that must not be sent twice (`once`):
+// cpprestsdk silently sends a request again when a kept-alive connection turns out closed.
 // Making one costs no connection and no thread, so one per mover is fine.
 #pragma once
 

@@ -27,6 +27,10 @@ struct Request {
   // The name that the server's certificate must have instead of the endpoint's. Empty: the
   // endpoint's.
   std::string host_override{};
+  // It must not reach the server twice, e.g. a create under a generated name: it gets a connection
+  // of its own, which costs a TLS handshake. Others may be sent again where a kept-alive connection
+  // turns out closed.
+  bool once = false;
 };
 
 struct Response {

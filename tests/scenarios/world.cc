@@ -201,9 +201,11 @@ Result<std::optional<Object>> World::get(Kind kind, const std::string& ns,
 }
 
 Result<std::vector<Object>> World::list(Kind kind, const std::string& ns,
-                                        const std::string& selector) {
+                                        const std::string& selector,
+                                        controller::Freshness freshness) {
   std::vector<Object> out;
-  for (const auto& [key, object] : objects_[kind]) {
+  const bool cached = freshness == controller::Freshness::kCached;
+  for (const auto& [key, object] : cached ? cached_[kind] : objects_[kind]) {
     if (key.first == ns && matches(object, selector)) out.push_back(object);
   }
   return out;
@@ -553,6 +555,10 @@ void World::run_controllers() {
 
 void World::tick() {
   now += std::chrono::milliseconds(50);
+  // As stale as two ticks ago.
+  for (const Kind kind : {Kind::kPod, Kind::kMigration}) {
+    cached_[kind] = std::exchange(next_cached_[kind], objects_[kind]);
+  }
   const auto hook = std::exchange(on_write, [](const std::string&) { return Fate::kDone; });
   const int before = writes;
   bind_claims();

@@ -56,8 +56,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   // controller::Cluster
   Result<std::optional<Object>> get(Kind kind, const std::string& ns,
                                     const std::string& name) override;
-  Result<std::vector<Object>> list(Kind kind, const std::string& ns,
-                                   const std::string& selector) override;
+  Result<std::vector<Object>> list(Kind kind, const std::string& ns, const std::string& selector,
+                                   controller::Freshness freshness) override;
   Result<Object> create(Kind kind, const Object& object, bool dry_run) override;
   Status patch(Kind kind, const std::string& ns, const std::string& name,
                const Object& body) override;
@@ -107,7 +107,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   static std::string kept_place(const Mover& mover, const api::MoverVolume& volume,
                                 const api::TaskRequest& request);
 
-  std::map<Kind, std::map<Key, Object>> objects_;
+  std::map<Kind, std::map<Key, Object>> objects_, cached_, next_cached_;
   std::map<std::string, std::string> data_;  // node:path -> content
   std::map<std::string, int> acknowledged_;  // volume -> number
   std::set<std::string> alive_, frozen_, pinned_, open_gates_, down_;

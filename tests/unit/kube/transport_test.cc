@@ -151,7 +151,7 @@ TEST(Transport, AReadSurvivesThatTheServerClosesKeptConnections) {
   }
 }
 
-TEST(Transport, AWriteIsSentOnce) {
+TEST(Transport, AWriteThatMustBeSentOnceIsSentOnce) {
   TestServer server([](const TestServer::Request& request, TestServer::Connection& connection) {
     if (!request.line().starts_with("GET")) return false;
     connection.answer(200, "hello");
@@ -160,7 +160,8 @@ TEST(Transport, AWriteIsSentOnce) {
   const auto transport = dial(server);
   for (const char* method : {"POST", "PATCH"}) {
     ASSERT_TRUE(transport->request({.target = "/"}).ok());
-    const auto written = transport->request({.method = method, .target = "/", .body = "{}"});
+    const auto written =
+        transport->request({.method = method, .target = "/", .body = "{}", .once = true});
     ASSERT_FALSE(written.ok());
     EXPECT_EQ(written.error().code, ErrorCode::kUnavailable);
   }
