@@ -54,6 +54,8 @@ int parse(int argc, char** argv, Flags& flags) {
   app.add_option("--mover-service-account", settings.mover_service_account,
                  "ServiceAccount without rights, for the movers");
   app.add_option("--kubelet-root", settings.kubelet_root, "The kubelet's --root-dir on every node");
+  app.add_option("--archive-claim", settings.archive_claims,
+                 "A claim of --namespace that migrations may archive to; may be repeated");
   app.add_option("--listen", flags.listen, "Address of /metrics, /healthz and /readyz");
   app.add_option("--kubeconfig", flags.kubeconfig,
                  "Outside a cluster: whom to talk to and as whom");

@@ -33,6 +33,12 @@ class Observer {
                                   const std::string& host);
 
  private:
+  Status read(std::optional<Object>& into, Kind kind, const std::string& namespace_name,
+              const std::string& name);
+  // A child that is not this migration's (a foreign object of the same name) counts as not there:
+  // it is never used and never deleted, and creating ours fails on it with its name.
+  Status read_child(std::optional<Object>& into, const api::Migration& migration, Kind kind,
+                    const std::string& name);
   Status read_pods(Observed& observed);
   Status read_owner(Observed& observed);
   Status read_nodes(Observed& observed);

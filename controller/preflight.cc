@@ -1,80 +1,16 @@
 #include "controller/preflight.h"
 
 #include <algorithm>
-#include <set>
+#include <cstdio>
+#include <utility>
 
 #include "controller/names.h"
+#include "controller/preflight_checks.h"
 
 namespace transship::controller {
 namespace {
 
 using api::PreflightCheck;
-using api::VolumePlan;
-using api::VolumeStatus;
-
-class Checks {
- public:
-  explicit Checks(std::vector<PreflightCheck>& out) : out_(out) {}
-  void pass(std::string check, std::string message) {
-    add(std::move(check), "Passed", std::move(message));
-  }
-  void warn(std::string check, std::string message) {
-    add(std::move(check), "Warning", std::move(message));
-  }
-  void fail(std::string check, std::string message) {
-    add(std::move(check), "Failed", std::move(message));
-  }
-
- private:
-  void add(std::string check, std::string result, std::string message) {
-    out_.push_back({std::move(check), std::move(result), std::move(message)});
-  }
-  std::vector<PreflightCheck>& out_;
-};
-
-bool contains(const std::vector<std::string>& list, const std::string& item) {
-  return std::find(list.begin(), list.end(), item) != list.end();
-}
-
-bool selected(const api::MigrationSpec& spec, const std::string& volume) {
-  if (!spec.include_volumes.empty()) return contains(spec.include_volumes, volume);
-  return !contains(spec.exclude_volumes, volume);
-}
-
-// The key of a pod volume that says what it is: every volume has exactly one besides "name".
-std::string source_of(const Object& volume) {
-  for (const auto& [key, value] : volume.items()) {
-    if (key != "name") return key;
-  }
-  return "";
-}
-
-VolumeStatus plan_volume(const Object& pod, const Object& volume, const api::MigrationSpec& spec) {
-  VolumeStatus plan;
-  plan.name = name_of(Object{{"metadata", {{"name", text_at(volume, {"name"})}}}});
-  const std::string source = source_of(volume);
-  const bool wanted = selected(spec, plan.name);
-  if (source == "emptyDir") {
-    plan.kind = "EmptyDir";
-    plan.medium = text_at(volume, {"emptyDir", "medium"});
-    plan.plan = wanted ? VolumePlan::kCopy : VolumePlan::kRecreate;
-  } else if (source == "persistentVolumeClaim" || source == "ephemeral") {
-    plan.kind = "PersistentVolumeClaim";
-    plan.ephemeral = source == "ephemeral";
-    plan.claim_name = plan.ephemeral ? name_of(pod) + "-" + plan.name
-                                     : text_at(volume, {"persistentVolumeClaim", "claimName"});
-    plan.plan = wanted ? VolumePlan::kCopy : VolumePlan::kBlank;
-  } else {
-    plan.kind = source.empty()
-                    ? "Unknown"
-                    : std::string(1, static_cast<char>(std::toupper(source[0]))) + source.substr(1);
-    plan.plan = VolumePlan::kRecreate;
-  }
-  if (!wanted && (plan.kind == "EmptyDir" || !plan.claim_name.empty())) {
-    plan.message = "left out by spec.state.volumes: starts empty on the target";
-  }
-  return plan;
-}
 
 void check_pod(const Object& pod, Checks& checks) {
   if (is_mirror_pod(pod)) {
@@ -115,131 +51,6 @@ void check_owner(const Observed& observed, PreflightReport& report, Checks& chec
                            " selects its pods by matchExpressions alone; matchLabels are needed");
   }
   checks.pass("Owner", who + " makes the replacement, which is held until its data are there");
-}
-
-void check_names(const Observed& observed, const PreflightReport& report, Checks& checks) {
-  const api::MigrationSpec& spec = observed.migration.spec;
-  std::set<std::string> known;
-  for (const VolumeStatus& volume : report.volumes) known.insert(volume.name);
-  for (const auto* list : {&spec.include_volumes, &spec.exclude_volumes}) {
-    for (const std::string& name : *list) {
-      if (known.count(name) == 0) {
-        checks.fail("Volumes",
-                    "spec.state.volumes names \"" + name + "\", but the pod has no such volume");
-      }
-    }
-  }
-}
-
-// Whether a PV may be used on the node: spec.nodeAffinity against the node's labels and name.
-bool volume_fits_node(const Object& volume, const Object& node) {
-  const Object& terms = list_at(volume, {"spec", "nodeAffinity", "required", "nodeSelectorTerms"});
-  if (terms.empty()) return true;
-  return std::any_of(terms.begin(), terms.end(), [&](const Object& term) {
-    const Object& expressions = list_at(term, {"matchExpressions"});
-    return std::all_of(expressions.begin(), expressions.end(), [&](const Object& expression) {
-      const std::string key = text_at(expression, {"key"});
-      const std::string label = text_at(node, {"metadata", "labels", key.c_str()});
-      const Object& values = list_at(expression, {"values"});
-      const bool listed = std::find(values.begin(), values.end(), Object(label)) != values.end();
-      const std::string op = text_at(expression, {"operator"});
-      if (op == "In") return listed;
-      if (op == "NotIn") return !listed;
-      return op == "Exists" ? !label.empty() : false;
-    });
-  });
-}
-
-void plan_reattach(const Observed& observed, const ObservedVolume& found, VolumeStatus& volume,
-                   Checks& checks) {
-  const std::string check = "Volume/" + volume.name;
-  const bool bound_to_node =
-      !list_at(*found.source_volume, {"spec", "nodeAffinity", "required", "nodeSelectorTerms"})
-           .empty();
-  if (bound_to_node &&
-      (!observed.target_node || !volume_fits_node(*found.source_volume, *observed.target_node))) {
-    return checks.fail(check,
-                       "PersistentVolume " + volume.source_volume +
-                           " is bound to its node and is neither of type hostPath nor local: "
-                           "such volumes cannot be copied yet");
-  }
-  if (!observed.migration.spec.target_storage_class.empty()) {
-    return checks.fail(
-        check,
-        "spec.target.storageClassName: copying to another class is only done for "
-        "hostPath and local volumes; leave it out, and the volume is attached on the target");
-  }
-  volume.plan = VolumePlan::kReattach;
-  volume.message = "the target node attaches the same volume; nothing is copied";
-  checks.pass(check, volume.message);
-}
-
-void check_claim(const Observed& observed, VolumeStatus& volume, Checks& checks) {
-  const std::string check = "Volume/" + volume.name;
-  const auto entry = observed.volumes.find(volume.name);
-  if (entry == observed.volumes.end() || !entry->second.claim || !entry->second.source_volume) {
-    return checks.fail(check,
-                       "claim " + volume.claim_name + " or its PersistentVolume is not there");
-  }
-  const ObservedVolume& found = entry->second;
-  volume.claim_uid = uid_of(*found.claim);
-  volume.source_volume = name_of(*found.source_volume);
-  volume.source_reclaim_policy =
-      text_at(*found.source_volume, {"spec", "persistentVolumeReclaimPolicy"});
-  volume.source_path = node_path(*found.source_volume);
-  volume.kind = at(*found.source_volume, {"spec", "hostPath"}).is_object() ? "HostPath"
-                : at(*found.source_volume, {"spec", "local"}).is_object()  ? "Local"
-                                                                           : "Attached";
-  if (text_at(*found.source_volume, {"spec", "claimRef", "uid"}) != volume.claim_uid) {
-    return checks.fail(check, "PersistentVolume " + volume.source_volume +
-                                  " is bound to another claim than " + volume.claim_name);
-  }
-  if (text_at(*found.claim, {"spec", "volumeMode"}) == "Block") {
-    return checks.fail(check, "a Block volume cannot be moved");
-  }
-  if (!found.other_pods.empty()) {
-    return checks.fail(check, "claim " + volume.claim_name + " is also used by pod " +
-                                  found.other_pods.front() +
-                                  ", which would lose it: stop that pod first");
-  }
-  if (volume.source_path.empty()) return plan_reattach(observed, found, volume, checks);
-  if (!found.storage_class) {
-    return checks.fail(check,
-                       "the StorageClass for the copy of claim " + volume.claim_name +
-                           " does not exist: name one that does in spec.target.storageClassName");
-  }
-  if (text_at(*found.storage_class, {"volumeBindingMode"}) != "WaitForFirstConsumer") {
-    return checks.fail(check,
-                       "StorageClass " + name_of(*found.storage_class) +
-                           " binds volumes before a node is chosen; one with volumeBindingMode "
-                           "WaitForFirstConsumer is needed");
-  }
-  checks.pass(check, volume.plan == VolumePlan::kCopy
-                         ? "copied to a new volume of the same claim name"
-                         : "an empty volume takes its place; the old one is kept");
-}
-
-void check_volumes(const Observed& observed, PreflightReport& report, Checks& checks) {
-  for (VolumeStatus& volume : report.volumes) {
-    const std::string check = "Volume/" + volume.name;
-    if (!volume.claim_name.empty()) {
-      check_claim(observed, volume, checks);
-    } else if (volume.kind == "EmptyDir") {
-      checks.pass(check, volume.plan == VolumePlan::kCopy ? "copied" : volume.message);
-    } else if (volume.kind == "HostPath" &&
-               !contains(observed.migration.spec.exclude_volumes, volume.name)) {
-      checks.fail(
-          check,
-          "a hostPath volume is the node's, not the pod's, and is not copied; if the pod may find "
-          "other content there on the target, say so by spec.state.volumes.exclude");
-    } else if (volume.kind == "Csi" || volume.kind == "Nfs" || volume.kind == "Iscsi") {
-      volume.plan = VolumePlan::kReattach;
-      checks.warn(check, "an inline " + volume.kind +
-                             " volume is attached anew by the target; nothing is copied");
-    } else {
-      checks.pass(check, "made anew by the kubelet");
-    }
-  }
 }
 
 void check_target(const Observed& observed, Checks& checks) {
@@ -285,6 +96,20 @@ void check_target(const Observed& observed, Checks& checks) {
   checks.pass("Target", who);
 }
 
+// Movers use open_tree(2) and mount_setattr(2), which came with Linux 5.12.
+void check_kernel(const Object& node, Checks& checks) {
+  const std::string version = text_at(node, {"status", "nodeInfo", "kernelVersion"});
+  const std::string who = "node " + name_of(node) + " has Linux " + version;
+  int major = 0;
+  int minor = 0;
+  if (std::sscanf(version.c_str(), "%d.%d", &major, &minor) != 2) {
+    return checks.warn("Kernel", who + ": 5.12 or newer is needed");
+  }
+  if (std::pair(major, minor) < std::pair(5, 12)) {
+    return checks.fail("Kernel", who + ", and 5.12 or newer is needed there");
+  }
+}
+
 // The shortest time after which a liveness probe would kill a frozen container (docs/stopping.md).
 void check_probes(const Observed& observed, Checks& checks) {
   if (observed.migration.spec.stop != api::StopMode::kFreeze) return;
@@ -315,26 +140,31 @@ std::string PreflightReport::failures() const {
   return out;
 }
 
-std::vector<VolumeStatus> plan_volumes(const Object& pod, const api::MigrationSpec& spec) {
-  std::vector<VolumeStatus> plans;
-  for (const Object& volume : list_at(pod, {"spec", "volumes"})) {
-    if (text_at(volume, {"name"}) == kGate)
-      continue;  // an earlier migration's; the pod gets a new one
-    plans.push_back(plan_volume(pod, volume, spec));
+// The claim is the operator's, and every user who may migrate could name any of them.
+void check_archive(const api::MigrationSpec& spec, const Settings& settings, Checks& checks) {
+  if (spec.mode != api::TransferMode::kArchive) return;
+  if (is_listed(settings.archive_claims, spec.archive_claim)) {
+    return checks.pass("Archive", "claim " + spec.archive_claim);
   }
-  return plans;
+  checks.fail("Archive", "claim " + spec.archive_claim +
+                             " is not one to archive to: the administrator lists those in the "
+                             "chart's archive.claims");
 }
 
-PreflightReport preflight(const Observed& observed, const Settings& /*settings*/) {
+PreflightReport preflight(const Observed& observed, const Settings& settings) {
   PreflightReport report;
   Checks checks(report.checks);
   report.volumes = plan_volumes(*observed.source_pod, observed.migration.spec);
   check_pod(*observed.source_pod, checks);
   check_owner(observed, report, checks);
   check_target(observed, checks);
+  for (const auto& node : {observed.source_node, observed.target_node}) {
+    if (node) check_kernel(*node, checks);
+  }
   check_names(observed, report, checks);
   check_volumes(observed, report, checks);
   check_probes(observed, checks);
+  check_archive(observed.migration.spec, settings, checks);
   if (!observed.rival.empty()) {
     checks.fail("Lock", "migration " + observed.rival + " of the same pod is not finished");
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace transship::controller {
 
@@ -12,6 +13,8 @@ struct Settings {
   std::string mover_image_pull_policy = "IfNotPresent";
   std::string mover_service_account = "transship-mover";
   std::string kubelet_root = "/var/lib/kubelet";
+  // Claims of the operator's namespace that migrations may name in spec.transfer.archive.
+  std::vector<std::string> archive_claims = {};
 };
 
 }  // namespace transship::controller

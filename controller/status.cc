@@ -69,6 +69,12 @@ void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::
                                   .time = format_micros(now)};
 }
 
+bool cleans_up(const api::MigrationStatus& status, const api::MigrationSpec& spec) {
+  const bool nothing_to_bring_back = status.stop_requested_time.empty();
+  return is_finished(status) || status.is_true(api::condition::kRestored) || spec.dry_run ||
+         (status.rollback && (nothing_to_bring_back || status.notes.count("sourceIsBack") != 0));
+}
+
 bool is_finished(const api::MigrationStatus& status) {
   const api::Condition* done = status.find(condition::kSucceeded);
   return done != nullptr && done->status != "Unknown";

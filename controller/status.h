@@ -27,6 +27,8 @@ void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::
 // Succeeded is True or False: nothing more happens but cleaning up.
 bool is_finished(const api::MigrationStatus& status);
 bool is_committed(const api::MigrationStatus& status);
+// Whether what the attempt made is being taken away, so that all of it has to be known.
+bool cleans_up(const api::MigrationStatus& status, const api::MigrationSpec& spec);
 
 // The pod that was brought up: on the target, or in a rollback on the source. Empty names: none
 // yet.

@@ -80,6 +80,12 @@ Step transfer(Context& context) {
         task_state(context.observed, MoverRole::kReceiver, TaskKind::kReceive) == nullptr) {
       return context.act(RunTask{MoverRole::kReceiver, TaskKind::kReceive, receive});
     }
+    const api::TaskState* running =
+        task_state(context.observed, MoverRole::kSender, TaskKind::kSend);
+    if (running != nullptr && running->phase == api::TaskPhase::kRunning &&
+        running->bandwidth_bytes_per_second != send.bandwidth_bytes_per_second) {
+      return context.act(RunTask{MoverRole::kSender, TaskKind::kSend, send});
+    }
     Step sending = task(context, MoverRole::kSender, TaskKind::kSend, send, 50ms);
     if (const api::TaskState* state =
             task_state(context.observed, MoverRole::kSender, TaskKind::kSend)) {

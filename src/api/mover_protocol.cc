@@ -105,6 +105,7 @@ TaskState task_state_from_json(const json& object) {
   state.phase = require(kTaskPhases, object, "phase");
   state.error_code = error_code_of(object.value("errorCode", ""));
   state.message = object.value("message", "");
+  state.bandwidth_bytes_per_second = object.value("bandwidthBytesPerSecond", int64_t{0});
   state.started_unix_ms = object.value("startedUnixMs", int64_t{0});
   state.finished_unix_ms = object.value("finishedUnixMs", int64_t{0});
   for (const json& report : object.value("volumes", json::array())) {
@@ -169,6 +170,7 @@ json to_json_value(const TaskRequest& request) {
 
 json to_json_value(const TaskState& state) {
   json out = {{"phase", name_of(kTaskPhases, state.phase)},
+              {"bandwidthBytesPerSecond", state.bandwidth_bytes_per_second},
               {"startedUnixMs", state.started_unix_ms},
               {"finishedUnixMs", state.finished_unix_ms},
               {"volumes", json::array()}};

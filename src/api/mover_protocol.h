@@ -8,8 +8,7 @@
 // or has succeeded with an equal body changes nothing and answers its state, so a controller that
 // lost a reply, or a new leader, simply says it again; a different body is 409 unless the earlier
 // one has failed. Nothing here expires: the controller polls the state. A request names the
-// migration and the epoch; a mover of another migration or a request of an older epoch is refused
-// with 403.
+// migration and the epoch; a mover of others refuses it with 403.
 //
 // Which kinds a role knows, and what they do to the node:
 //   sender:   inspect  read only: sizes, entries and file systems of the volumes, the pod's cgroup
@@ -85,7 +84,7 @@ struct TaskRequest {
   std::vector<MoverVolume> volumes;  // those that the task works on
   std::string peer_host;             // send: the receiver's IP
   std::string archive_directory;  // send, receive: under the mounted archive claim; empty = Direct
-  int64_t bandwidth_bytes_per_second = 0;  // send; 0 = no limit
+  int64_t bandwidth_bytes_per_second = 0;  // send; 0 = no limit. May be changed while it runs
   int64_t deadline_seconds = 0;            // after which the task fails by itself; 0 = none
   // release by a receiver: also empty the destination PVs (only before the commit); by a sender:
   // also delete the emptyDirs it kept (only after the commit).
@@ -112,6 +111,7 @@ struct TaskState {
   TaskPhase phase = TaskPhase::kRunning;
   ErrorCode error_code = ErrorCode::kInternal;  // where phase is kFailed
   std::string message;                          // for people: what failed, on what path, what to do
+  int64_t bandwidth_bytes_per_second = 0;       // send: the limit that it keeps to
   int64_t started_unix_ms = 0;
   int64_t finished_unix_ms = 0;  // 0 while it runs
   std::vector<VolumeReport> volumes;

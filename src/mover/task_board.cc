@@ -93,7 +93,14 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
   if (stopping_) return Error{ErrorCode::kUnavailable, "the mover is stopping"};
   const auto known = tasks_.find(kind);
   if (known != tasks_.end() && known->second.state.phase != TaskPhase::kFailed) {
-    if (known->second.request == request) return Answer{visible(known->second), false};
+    TaskRequest told = known->second.request;
+    told.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
+    if (told == request && known->second.state.phase == TaskPhase::kRunning) {
+      known->second.request = request;
+      known->second.progress->bandwidth.set_rate(request.bandwidth_bytes_per_second);
+    }
+    // One that is over has no rate any more.
+    if (told == request) return Answer{visible(known->second), false};
     return Error{ErrorCode::kConflict, "task " + std::string(api::to_string(kind)) +
                                            " was already started with another request"};
   }
@@ -110,6 +117,7 @@ void TaskBoard::start(TaskKind kind, Task& task) {
   task.state = {};
   task.state.started_unix_ms = unix_ms();
   task.progress = std::make_shared<TaskProgress>();
+  task.progress->bandwidth.set_rate(task.request.bandwidth_bytes_per_second);
   // The assignment joins the thread of an earlier, failed try: its last step was to say so.
   task.thread =
       std::jthread([this, kind, request = task.request, progress = task.progress](
@@ -157,6 +165,7 @@ bool TaskBoard::others_run(TaskKind kind) const {
 
 api::TaskState TaskBoard::visible(const Task& task) {
   api::TaskState state = task.state;
+  state.bandwidth_bytes_per_second = task.request.bandwidth_bytes_per_second;
   state.volumes = task.progress->reports();
   return state;
 }

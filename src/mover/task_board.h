@@ -15,12 +15,17 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "mover/deadline.h"
+#include "transfer/rate_limiter.h"
 
 namespace transship::mover {
 
-// The volume reports of one task: written by it, read by every GET. Safe from any thread.
+// The volume reports of one task: written by it, read by every GET; and what may be changed while
+// it runs. Safe from any thread.
 class TaskProgress {
  public:
+  // Of a send: the request's bandwidth limit, the latest one.
+  transfer::RateLimiter bandwidth{0};
+
   // Brings a report's counters up to date; called for every look, from any thread.
   using Refresh = std::function<void(api::VolumeReport&)>;
 
@@ -59,10 +64,11 @@ class TaskBoard {
   TaskBoard(const TaskBoard&) = delete;
   TaskBoard& operator=(const TaskBoard&) = delete;
 
-  // Starts the task, or finds it running or done. kForbidden: another migration or epoch; kInvalid:
-  // the role has no such task, or an identifier in the request is malformed; kConflict: the kind
-  // runs or has succeeded with another body; kPreconditionFailed: released (from the moment that a
-  // release is accepted only release is; it first stops what still runs).
+  // Starts the task, or finds it running or done. The bandwidth limit of one that runs may be
+  // changed: only that differs in the request then. kForbidden: another migration or epoch;
+  // kInvalid: the role has no such task, or an identifier in the request is malformed; kConflict:
+  // the kind runs or has succeeded with another body; kPreconditionFailed: released (from the
+  // moment that a release is accepted only release is; it first stops what still runs).
   Result<Answer> put(api::TaskKind kind, const api::TaskRequest& request) EXCLUDES(mutex_);
 
   [[nodiscard]] std::map<api::TaskKind, api::TaskState> states() const EXCLUDES(mutex_);

@@ -209,9 +209,7 @@ Status send_volumes(const TransferConfig& config, const TaskRequest& request,
     if (!totals) return totals.error().during("scan volume " + volume.name);
     outgoing.push_back({*totals, follow_sending(progress, volume.name, *totals)});
   }
-  std::optional<transfer::RateLimiter> limiter;
-  if (request.bandwidth_bytes_per_second > 0) limiter.emplace(request.bandwidth_bytes_per_second);
-  transfer::RateLimiter* limit = limiter ? &*limiter : nullptr;
+  transfer::RateLimiter* limit = &progress.bandwidth;
   return request.archive_directory.empty()
              ? send_direct(config, request, volumes, outgoing, limit, deadline, progress)
              : write_archives(config, request, volumes, outgoing, limit, deadline, progress);

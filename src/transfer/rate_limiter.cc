@@ -2,32 +2,55 @@
 
 #include <algorithm>
 #include <cassert>
+#include <chrono>
 
 namespace transship::transfer {
 namespace {
 
-// How far a sender may run ahead of the rate after a pause, and sleep in one go.
-constexpr std::chrono::milliseconds kBurst{100};
+using Seconds = std::chrono::duration<double>;
+
+constexpr Seconds kBurst{0.1};  // how far a sender may run ahead of the rate after a pause
+constexpr Seconds kNap{0.1};    // a longer sleep would not notice a new rate
 
 }  // namespace
 
-RateLimiter::RateLimiter(int64_t bytes_per_second)
-    : bytes_per_second_(static_cast<double>(bytes_per_second)) {
-  assert(bytes_per_second > 0);
+RateLimiter::RateLimiter(int64_t bytes_per_second) : rate_(static_cast<double>(bytes_per_second)) {
+  assert(bytes_per_second >= 0);
+}
+
+void RateLimiter::advance(Clock::time_point now) {
+  passed_ += rate_ * Seconds(now - advanced_).count();
+  passed_ = rate_ > 0 ? std::min(passed_, taken_ + rate_ * kBurst.count()) : taken_;
+  advanced_ = now;
+}
+
+void RateLimiter::set_rate(int64_t bytes_per_second) {
+  assert(bytes_per_second >= 0);
+  MutexLock lock(mutex_);
+  advance(Clock::now());
+  rate_ = static_cast<double>(bytes_per_second);
 }
 
 Status RateLimiter::take(int64_t bytes, const Until& until) {
-  using Clock = Until::Clock;
-  Clock::time_point mine;
+  double mine = 0;  // all that was taken before goes first
   {
     MutexLock lock(mutex_);
-    free_at_ = std::max(free_at_, Clock::now() - kBurst);
-    mine = free_at_;
-    free_at_ += std::chrono::duration_cast<Clock::duration>(
-        std::chrono::duration<double>(static_cast<double>(bytes) / bytes_per_second_));
+    advance(Clock::now());
+    mine = taken_;
+    taken_ += static_cast<double>(bytes);
   }
-  if (mine <= Clock::now()) return until.check("send at the bandwidth limit");
-  return until.sleep_until(mine, "send at the bandwidth limit");
+  for (;;) {
+    const auto now = Clock::now();
+    Seconds missing{0};
+    {
+      MutexLock lock(mutex_);
+      advance(now);
+      if (rate_ > 0) missing = Seconds((mine - passed_) / rate_);
+    }
+    if (missing <= Seconds(0)) return until.check("send at the bandwidth limit");
+    const auto nap = std::chrono::ceil<Clock::duration>(std::min(missing, kNap));
+    TRANSSHIP_TRY(until.sleep_until(now + nap, "send at the bandwidth limit"));
+  }
 }
 
 }  // namespace transship::transfer

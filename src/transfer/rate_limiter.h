@@ -12,15 +12,27 @@ namespace transship::transfer {
 
 class RateLimiter {
  public:
-  explicit RateLimiter(int64_t bytes_per_second);  // > 0
+  // Bytes per second, >= 0; 0: no limit.
+  explicit RateLimiter(int64_t bytes_per_second);
+
+  // From now on this rate, also for those who wait: they notice within 100 ms.
+  void set_rate(int64_t bytes_per_second) EXCLUDES(mutex_);
 
   // Waits until `bytes` more may go; kCancelled or kTimeout as `until` says.
   Status take(int64_t bytes, const Until& until) EXCLUDES(mutex_);
 
  private:
-  const double bytes_per_second_;
+  using Clock = Until::Clock;
+
+  // Lets the bytes through that have become free since the last call.
+  void advance(Clock::time_point now) REQUIRES(mutex_);
+
   Mutex mutex_;
-  Until::Clock::time_point free_at_ GUARDED_BY(mutex_);  // when all that was taken has gone
+  double rate_ GUARDED_BY(mutex_);       // bytes per second; 0: no limit
+  double taken_ GUARDED_BY(mutex_) = 0;  // bytes asked for, ever
+  // Bytes let through by advanced_. Less than taken_: somebody waits; more: what a burst may use.
+  double passed_ GUARDED_BY(mutex_) = 0;
+  Clock::time_point advanced_ GUARDED_BY(mutex_) = Clock::now();
 };
 
 }  // namespace transship::transfer

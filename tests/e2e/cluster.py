@@ -10,6 +10,7 @@ from api import Api
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 NAMESPACE = "transship-system"
+ARCHIVE_CLAIM = "tapes"  # in that namespace; the chart is told that users may name it
 NODES = ("node-a", "node-b")
 MANAGED = "app.kubernetes.io/managed-by=transship-controller"
 
@@ -56,7 +57,7 @@ class Cluster:
         finally:
             os.unlink(archive)
         run(["helm", "upgrade", "--install", "transship", str(REPOSITORY / "charts" / "transship"), "--namespace",
-             NAMESPACE, "--create-namespace"], env=self.env)
+             NAMESPACE, "--create-namespace", "--set", f"archive.claims={{{ARCHIVE_CLAIM}}}"], env=self.env)
         self.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=privileged", "--overwrite")
         # What an earlier run of the same cluster loaded is another image under the same name.
         self.kubectl("--namespace", NAMESPACE, "rollout", "restart", "deployment/transship-controller")

@@ -95,6 +95,15 @@ def test_controller_killed_again_and_again(case):
     check_data(case, 2)
 
 
+def test_bandwidth_limit_lifted_in_the_middle_of_the_copy(case):
+    before = start(case)
+    case.migrate("app", transfer={"bandwidthLimitBytesPerSecond": 20000})  # 20 minutes
+    copying(case)
+    case.change(transfer={"bandwidthLimitBytesPerSecond": 0})
+    case.check_moved(before, case.await_success())
+    check_data(case, 2)
+
+
 def test_target_node_dies_before_the_commit(case):
     before = start(case)
     case.migrate("app", transfer=SLOW)

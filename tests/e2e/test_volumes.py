@@ -3,7 +3,7 @@
 import wait
 import workloads as w
 from case import DIGEST
-from cluster import NAMESPACE
+from cluster import ARCHIVE_CLAIM, NAMESPACE
 
 FILL = r"""[ -e /data/born ] || { date >/data/born; mkdir -p /data/empty /data/deep/er; echo x >/data/deep/er/file
 ln -s ../born /data/deep/link; ln /data/born /data/deep/hard; chmod 4750 /data/deep/er/file; chmod 1777 /data/empty; }"""
@@ -104,7 +104,7 @@ def test_another_storage_class_and_data_kept_for_a_while(case):
 
 
 def test_through_an_archive(case):
-    name = "tapes-" + case.namespace[-20:].strip("-")
+    name = ARCHIVE_CLAIM
     case.create({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
                  "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "shared",
                           "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/mnt/shared"}}},

@@ -14,7 +14,9 @@ Object node(const std::string& name) {
   return {{"metadata",
            {{"name", name}, {"labels", {{"kubernetes.io/arch", "amd64"}, {"disk", "fast"}}}}},
           {"spec", Object::object()},
-          {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
+          {"status",
+           {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
+            {"nodeInfo", {{"kernelVersion", "6.1.0-18-amd64"}}}}}};
 }
 
 // A pod with a claim "data" on a node-bound volume, everything in order; each case spoils one
@@ -82,6 +84,17 @@ void own(Observed& observed, const std::string& kind) {
   observed.hold_policy = true;
 }
 
+void attach_over_the_network(Observed& observed, const std::string& access_mode) {
+  (*observed.volumes["data"].source_volume)["spec"].erase("local");
+  (*observed.volumes["data"].source_volume)["spec"]["nfs"] = {{"server", "s"}};
+  (*observed.volumes["data"].claim)["spec"]["accessModes"] = {access_mode};
+}
+
+void propagate_mounts(Observed& observed) {
+  (*observed.source_pod)["spec"]["containers"][0]["volumeMounts"] = {
+      {{"name", "tmp"}, {"mountPath", "/tmp"}, {"mountPropagation", "HostToContainer"}}};
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Cases, PreflightRefuses,
     ::testing::Values(
@@ -130,6 +143,19 @@ INSTANTIATE_TEST_SUITE_P(
              "no such volume"},
         Case{"SharedClaim", [](Observed& o) { o.volumes["data"].other_pods = {"web"}; },
              "also used by pod web"},
+        Case{"SharedDiskOfOneNode",
+             [](Observed& o) {
+               attach_over_the_network(o, "ReadWriteOnce");
+               o.volumes["data"].other_pods = {"web"};
+             },
+             "one node at a time"},
+        Case{"MountPropagation", [](Observed& o) { propagate_mounts(o); },
+             "container c mounts it with mountPropagation"},
+        Case{"OldKernel",
+             [](Observed& o) {
+               (*o.target_node)["status"]["nodeInfo"]["kernelVersion"] = "5.4.0-150-generic";
+             },
+             "node node-b has Linux 5.4.0-150-generic, and 5.12"},
         Case{"Block",
              [](Observed& o) { (*o.volumes["data"].claim)["spec"]["volumeMode"] = "Block"; },
              "Block volume"},
@@ -165,8 +191,8 @@ TEST(Preflight, NamesEveryProblemAtOnce) {
 
 TEST(Preflight, AttachesAVolumeThatTheTargetCanReach) {
   Observed observed = in_order();
-  (*observed.volumes["data"].source_volume)["spec"].erase("local");
-  (*observed.volumes["data"].source_volume)["spec"]["nfs"] = {{"server", "s"}};
+  attach_over_the_network(observed, "ReadWriteMany");
+  observed.volumes["data"].other_pods = {"web"};  // goes on with it where it is
   const PreflightReport report = preflight(observed, Settings());
   EXPECT_TRUE(report.passed()) << report.failures();
   EXPECT_EQ(report.volumes[0].plan, api::VolumePlan::kReattach);
@@ -180,6 +206,33 @@ TEST(Preflight, LeftOutClaimGetsAnEmptyVolumeAndLeftOutEmptyDirIsMadeAnew) {
   EXPECT_TRUE(report.passed()) << report.failures();
   EXPECT_EQ(report.volumes[0].plan, api::VolumePlan::kBlank);
   EXPECT_EQ(report.volumes[1].plan, api::VolumePlan::kRecreate);
+}
+
+TEST(Preflight, AFrozenPodsVolumesMayBeMountedWithPropagation) {
+  Observed observed = in_order();
+  propagate_mounts(observed);
+  observed.migration.spec.stop = api::StopMode::kFreeze;
+  EXPECT_TRUE(preflight(observed, Settings()).passed());
+}
+
+TEST(Preflight, ArchivesOnlyToClaimsThatTheAdministratorNamed) {
+  Observed observed = in_order();
+  observed.migration.spec.mode = api::TransferMode::kArchive;
+  observed.migration.spec.archive_claim = "tapes";
+  EXPECT_THAT(preflight(observed, Settings()).failures(), HasSubstr("claim tapes is not one"));
+  Settings settings;
+  settings.archive_claims = {"other", "tapes"};
+  EXPECT_TRUE(preflight(observed, settings).passed());
+}
+
+TEST(Preflight, WarnsOfAKernelThatItCannotJudge) {
+  Observed observed = in_order();
+  (*observed.source_node)["status"]["nodeInfo"]["kernelVersion"] = "custom";
+  const PreflightReport report = preflight(observed, Settings());
+  EXPECT_TRUE(report.passed());
+  EXPECT_TRUE(std::any_of(report.checks.begin(), report.checks.end(), [](const auto& check) {
+    return check.check == "Kernel" && check.result == "Warning";
+  }));
 }
 
 TEST(Preflight, ComputesTheFreezeBudgetOfLivenessProbes) {

@@ -53,6 +53,24 @@ TEST(TaskBoardTest, ARunningTaskIsFoundAgainAndShowsItsProgress) {
   EXPECT_EQ(board.put(TaskKind::kSend, request(9)).error().code, ErrorCode::kConflict);
 }
 
+TEST(TaskBoardTest, TheBandwidthLimitOfARunningTaskMayBeChanged) {
+  TaskBoard board(kIdentity,
+                  {{TaskKind::kSend, [](const auto&, const Deadline& d, auto& progress) -> Status {
+                      const transfer::Until until{d.stop(), d.end()};
+                      TRANSSHIP_TRY(progress.bandwidth.take(1'000'000, until));
+                      return progress.bandwidth.take(1, until);
+                    }}});
+  api::TaskRequest slow = request();
+  slow.bandwidth_bytes_per_second = 1;
+  EXPECT_EQ(board.put(TaskKind::kSend, slow)->state.bandwidth_bytes_per_second, 1);
+  EXPECT_TRUE(board.any_running());
+  api::TaskRequest fast = request();
+  EXPECT_EQ(board.put(TaskKind::kSend, fast)->state.bandwidth_bytes_per_second, 0);
+  wait_until_idle(board);
+  EXPECT_EQ(board.states().at(TaskKind::kSend).phase, TaskPhase::kSucceeded);
+  EXPECT_TRUE(board.put(TaskKind::kSend, slow).ok()) << "too late, but no conflict";
+}
+
 TEST(TaskBoardTest, ATaskEndsAtItsDeadline) {
   TaskBoard board(kIdentity, {{TaskKind::kSend, until_stopped}});
   ASSERT_TRUE(board.put(TaskKind::kSend, request(1)).ok());
