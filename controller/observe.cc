@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "controller/base64.h"
 #include "controller/names.h"
 #include "controller/preflight.h"
 #include "controller/render/render.h"
