@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "base/log.h"
-#include "controller/certificates.h"
 #include "controller/names.h"
 #include "controller/status.h"
+#include "pki/certificates.h"
 
 namespace transship::controller {
 namespace {
@@ -70,7 +70,7 @@ Status Reconciler::create(const Observed& observed, const Create& action) {
 
 Status Reconciler::create_tls_secret(const Observed& observed) {
   const api::Migration& migration = observed.migration;
-  auto made = make_certificates(migration.uid, migration.status.epoch, kCertificatesValid);
+  auto made = pki::make_certificates(migration.uid, migration.status.epoch, kCertificatesValid);
   if (!made.ok()) return made.error();
   Object secret = {
       {"apiVersion", "v1"},

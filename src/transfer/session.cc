@@ -229,6 +229,7 @@ Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const Session
   if (!accepted.ok()) return accepted.error();
   auto outcomes = send_all(stream, volumes, options);
   if (!outcomes.ok()) return outcomes.error();
+  if (options.on_sent) options.on_sent();
   auto verified = await(stream, Kind::kVerified);
   if (!verified.ok()) return verified.error();
   if (const Status equal = take_verified(*verified, *outcomes); !equal.ok())

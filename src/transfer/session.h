@@ -14,6 +14,7 @@
 // Either end may say "failed" with a reason instead, which the other end returns as its error.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,9 @@ struct SessionVolume {
 
 struct SessionOptions {
   Until until;
-  RateLimiter* limiter = nullptr;  // sending only
-  ReceiveLimits limits;            // receiving only, for each volume
+  RateLimiter* limiter = nullptr;      // sending only
+  std::function<void()> on_sent = {};  // sending only: all is handed over, nothing verified yet
+  ReceiveLimits limits = {};           // receiving only, for each volume
 };
 
 struct VolumeOutcome {

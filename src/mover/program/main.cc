@@ -1,9 +1,14 @@
-// transship-mover: the program of the mover Jobs, of the gate container and of the staging pod.
+// transship-mover: the program of the mover Jobs, of the gate container and of the staging pod; and
+// copies of directories by the same engine, for people.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "base/log.h"
+#include "mover/copy.h"
 #include "mover/gate.h"
 #include "mover/serve.h"
 
@@ -74,6 +79,62 @@ int run_serve(mover::ServeConfig& config, const ServeOptions& options) {
   return status.ok() ? EXIT_SUCCESS : fail(status.error());
 }
 
+struct CopyCommands {
+  CLI::App* copy = nullptr;
+  CLI::App* write = nullptr;
+  CLI::App* read = nullptr;
+  mover::CopyOptions options;
+};
+
+void add_copies(CLI::App& app, CopyCommands& commands) {
+  mover::CopyOptions& options = commands.options;
+  commands.copy = app.add_subcommand(
+      "copy", "Copy a directory by a sender and a receiver over mutual TLS on loopback");
+  commands.copy->add_option("SRC", options.from, "The directory to copy")->required();
+  commands.copy->add_option("DST", options.to, "An empty directory, or one to make")->required();
+  commands.copy
+      ->add_option("--bandwidth", options.bandwidth_bytes_per_second,
+                   "The most to send, in bytes a second; 0 is no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  commands.write =
+      app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
+  commands.write->add_option("SRC", options.from, "The directory to write")->required();
+  commands.read =
+      app.add_subcommand("import", "Take what export has written from the standard input");
+  commands.read->add_option("DST", options.to, "An empty directory, or one to make")->required();
+}
+
+void tell(FILE* where, const transfer::Summary& summary) {
+  std::fprintf(where, "%lld entries, %lld bytes, %s\n",
+               static_cast<long long>(summary.totals.entries),
+               static_cast<long long>(summary.totals.bytes), summary.digest.c_str());
+}
+
+// To a person, not to a log.
+int complain(const Error& error) {
+  std::fprintf(stderr, "transship-mover: %s\n", error.message.c_str());
+  return EXIT_FAILURE;
+}
+
+int run_copies(const CopyCommands& commands) {
+  const mover::CopyOptions& options = commands.options;
+  if (*commands.copy) {
+    auto report = mover::copy(options);
+    if (!report) return complain(report.error());
+    tell(stdout, report->summary);
+    std::printf("sent in %.3f s, synced and read back after %.3f s\n", report->sent_seconds,
+                report->seconds);
+    return EXIT_SUCCESS;
+  }
+  auto summary = *commands.write
+                     ? mover::export_tree(options.from, STDOUT_FILENO, "the standard output")
+                     : mover::import_tree(STDIN_FILENO, "the standard input", options.to);
+  if (!summary) return complain(summary.error());
+  tell(*commands.write ? stderr : stdout, *summary);
+  return EXIT_SUCCESS;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Moves a pod's volumes from node to node");
   app.set_version_flag("--version", TRANSSHIP_VERSION);
@@ -89,6 +150,8 @@ int run(int argc, char** argv) {
   CLI::App* gate = app.add_subcommand("gate", "Wait until the pod's volumes have their content");
   gate->add_option("--directory", gate_directory, "The gate's volume")->default_val("/gate");
   CLI::App* pause = app.add_subcommand("pause", "Wait for SIGTERM");
+  CopyCommands copies;
+  add_copies(app, copies);
   app.fallthrough();
   CLI11_PARSE(app, argc, argv);
 
@@ -100,7 +163,7 @@ int run(int argc, char** argv) {
     const Status status = mover::pause_until_signal();
     return status.ok() ? EXIT_SUCCESS : fail(status.error());
   }
-  return *serve ? run_serve(config, options) : EXIT_FAILURE;
+  return *serve ? run_serve(config, options) : run_copies(copies);
 }
 
 }  // namespace

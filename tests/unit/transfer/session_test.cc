@@ -219,12 +219,12 @@ TEST_F(SessionTest, CutAnywhereNobodyTakesItForWhole) {
     auto receiving = std::async(std::launch::async, [&]() -> Outcomes {
       auto taken = listener_->accept({{}, Until::Clock::now() + std::chrono::seconds(2)});
       if (!taken.ok()) return taken.error();
-      return receive_session(**taken, {"m", 1}, incoming_, {soon, nullptr, {}});
+      return receive_session(**taken, {"m", 1}, incoming_, {.until = soon});
     });
     auto connected = tls_connect("127.0.0.1", proxy.port, sender_options(), soon);
     Outcomes sent = Error{};
     if (connected.ok()) {
-      sent = send_session(**connected, {"m", 1}, outgoing_, {soon, nullptr, {}});
+      sent = send_session(**connected, {"m", 1}, outgoing_, {.until = soon});
       connected->reset();
     }
     EXPECT_FALSE(sent.ok());

@@ -1,4 +1,4 @@
-#include "controller/certificates.h"
+#include "pki/certificates.h"
 
 #include <openssl/bn.h>
 #include <openssl/err.h>
@@ -11,7 +11,7 @@
 
 #include "api/mover_protocol.h"
 
-namespace transship::controller {
+namespace transship::pki {
 namespace {
 
 template <auto Free>
@@ -161,4 +161,4 @@ Result<MigrationCertificates> make_certificates(const std::string& migration_uid
   return out;
 }
 
-}  // namespace transship::controller
+}  // namespace transship::pki

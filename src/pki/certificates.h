@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace transship::controller {
+namespace transship::pki {
 
 struct KeyPair {
   std::string certificate;  // PEM
@@ -26,4 +26,4 @@ struct MigrationCertificates {
 Result<MigrationCertificates> make_certificates(const std::string& migration_uid, int epoch,
                                                 std::chrono::seconds valid);
 
-}  // namespace transship::controller
+}  // namespace transship::pki

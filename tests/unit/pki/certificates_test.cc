@@ -1,13 +1,11 @@
-#include "controller/certificates.h"
+#include "pki/certificates.h"
 
 #include <gtest/gtest.h>
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#include "controller/base64.h"
-
-namespace transship::controller {
+namespace transship::pki {
 namespace {
 
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
@@ -56,13 +54,5 @@ TEST(Certificates, OfAnotherMigrationAreNotAccepted) {
   EXPECT_FALSE(chains(one->sender.certificate, two->ca));
 }
 
-TEST(Base64, DecodesWhatSecretsCarry) {
-  EXPECT_EQ(base64_decode("aGVsbG8="), "hello");
-  EXPECT_EQ(base64_decode("aGVsbG8h"), "hello!");
-  EXPECT_EQ(base64_decode("aA=="), "h");
-  EXPECT_EQ(base64_decode(""), "");
-  EXPECT_EQ(base64_decode("no base64!!!"), "");
-}
-
 }  // namespace
-}  // namespace transship::controller
+}  // namespace transship::pki

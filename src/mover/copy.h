@@ -1,0 +1,39 @@
+// Copies of directory trees for people, tests and benchmarks, outside of any cluster: with the
+// session, the stream and the verification that the mover Jobs use.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "transfer/tree.h"
+
+namespace transship::mover {
+
+struct CopyOptions {
+  std::string from;                        // a directory
+  std::string to;                          // an empty directory; made where it is missing
+  int64_t bandwidth_bytes_per_second = 0;  // 0: no limit
+};
+
+struct CopyReport {
+  transfer::Summary summary;  // of what was read back, and equal to what was sent
+  double sent_seconds = 0;    // from the scan until all was handed over
+  double seconds = 0;         // all of it: the sync and the reading back, too
+};
+
+// Copies the tree through a sender and a receiver that are processes of their own, connected over
+// loopback with mutual TLS. kInvalid: `from` is no directory, or `to` lies within it;
+// kPreconditionFailed: `to` is not empty; otherwise what failed at either end. After a failure `to`
+// holds part of the tree. Only for a process without other threads: it forks.
+Result<CopyReport> copy(const CopyOptions& options);
+
+// Writes the directory as a pax tar to the descriptor, which is called `name` in messages. GNU tar
+// lists and extracts it. kInvalid where the descriptor is a terminal.
+Result<transfer::Summary> export_tree(const std::string& from, int to, const std::string& name);
+
+// Takes what export_tree wrote into the directory, an empty one or a new one; syncs, reads it back
+// and compares. Errors as those of copy; kCorrupt where it is not such a tar, or something follows.
+Result<transfer::Summary> import_tree(int from, const std::string& name, const std::string& to);
+
+}  // namespace transship::mover
