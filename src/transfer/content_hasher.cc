@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "transfer/beneath.h"
 #include "transfer/entry.h"
@@ -13,7 +14,9 @@ namespace transship::transfer {
 namespace {
 
 constexpr int kThreads = 2;
-constexpr size_t kQueued = 128;  // open files
+constexpr size_t kBatchFiles = 64;
+constexpr int64_t kBatchBytes = 1 << 20;
+constexpr size_t kQueued = 4;  // batches, of open files
 constexpr size_t kBuffer = 512 << 10;
 
 }  // namespace
@@ -30,16 +33,25 @@ ContentHasher::ContentHasher(Options options) : options_(std::move(options)) {
 ContentHasher::~ContentHasher() { stop(/*abandon=*/true); }
 
 Status ContentHasher::add(File file) {
+  gathered_bytes_ += static_cast<int64_t>(file.stat.stx_size);
+  gathered_.push_back(std::move(file));
+  if (gathered_.size() < kBatchFiles && gathered_bytes_ < kBatchBytes) return {};
+  return hand_over();
+}
+
+Status ContentHasher::hand_over() {
+  gathered_bytes_ = 0;
   MutexLock lock(mutex_);
   while (queue_.size() >= kQueued && failed_) changed_.wait(lock);
   if (!failed_) return failed_;
-  queue_.push_back(std::move(file));
+  queue_.push_back(std::exchange(gathered_, {}));
   changed_.notify_all();
   return {};
 }
 
 Status ContentHasher::finish(Manifest& manifest) {
-  stop(/*abandon=*/false);
+  const Status handed_over = hand_over();
+  stop(/*abandon=*/!handed_over.ok());
   MutexLock lock(mutex_);
   for (const Done& done : done_) manifest.set_content(done.index, done.digest);
   return failed_;
@@ -63,19 +75,30 @@ void ContentHasher::work() {
   while (true) {
     while (queue_.empty() && !closed_) changed_.wait(lock);
     if (queue_.empty() || !failed_) return;
-    const File file = std::move(queue_.front());
+    const Batch batch = std::move(queue_.front());
     queue_.pop_front();
     changed_.notify_all();
     lock.unlock();
-    auto digest = hash(file, buffer);
+    std::vector<Done> done;
+    const Status hashed = hash_all(batch, buffer, done);
     lock.lock();
-    if (digest) {
-      done_.push_back({file.index, *digest});
-    } else if (failed_) {
-      failed_ = digest.error();
+    done_.insert(done_.end(), done.begin(), done.end());
+    if (!hashed && failed_) {
+      failed_ = hashed;
       changed_.notify_all();
     }
   }
+}
+
+Status ContentHasher::hash_all(const Batch& batch, MutableBytes buffer,
+                               std::vector<Done>& done) const {
+  done.reserve(batch.size());
+  for (const File& file : batch) {
+    auto digest = hash(file, buffer);
+    if (!digest) return digest.error();
+    done.push_back({file.index, *digest});
+  }
+  return {};
 }
 
 Result<Sha256::Digest> ContentHasher::hash(const File& file, MutableBytes buffer) const {

@@ -34,7 +34,7 @@ class ContentHasher {
   explicit ContentHasher(Options options);
   ~ContentHasher();  // abandons what is left
 
-  // Waits while too many files are queued. Fails when a file before has failed.
+  // By one thread. Waits while too many files are queued. Fails when a file before has failed.
   Status add(File file) EXCLUDES(mutex_);
 
   // Waits for all and puts their digests into the manifest.
@@ -45,14 +45,22 @@ class ContentHasher {
     size_t index = 0;
     Sha256::Digest digest{};
   };
+  // Handed over together, since a lock and a wake-up cost as much as a small file's content.
+  using Batch = std::vector<File>;
+
+  Status hand_over() EXCLUDES(mutex_);
   void work() EXCLUDES(mutex_);
+  [[nodiscard]] Status hash_all(const Batch& batch, MutableBytes buffer,
+                                std::vector<Done>& done) const;
   [[nodiscard]] Result<Sha256::Digest> hash(const File& file, MutableBytes buffer) const;
   void stop(bool abandon) EXCLUDES(mutex_);
 
   const Options options_;
+  Batch gathered_;  // the caller's alone
+  int64_t gathered_bytes_ = 0;
   Mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<File> queue_ GUARDED_BY(mutex_);
+  std::deque<Batch> queue_ GUARDED_BY(mutex_);
   std::vector<Done> done_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;  // no more are added
   Status failed_ GUARDED_BY(mutex_);

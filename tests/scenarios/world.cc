@@ -735,9 +735,11 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
       out = found->second.state;
       return {};
     }
+    const std::string fault = on_task(address.role, kind);
+    // It may have stopped the node, and with it the mover.
+    if (there = state(address); !there.ok()) return there.error();
     Task& task = mover.tasks[kind];
     task = {request, {}};
-    const std::string fault = on_task(address.role, kind);
     const std::string problem =
         fault.empty() ? do_task(mover, address.role, kind, request, task.state) : fault;
     task.state.phase = problem.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kFailed;
