@@ -1,5 +1,6 @@
 #include "mover/serve.h"
 
+#include <openssl/crypto.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -95,6 +96,8 @@ Ending ending(const ServeConfig& config, seconds idle, bool released, bool busy,
 
 Status serve(const ServeConfig& config) {
   TRANSSHIP_TRY(check_uid("--migration-uid", config.migration_uid));
+  // The HTTP library's threads end after OpenSSL would have cleaned up, and use it until then.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // Before any thread is there: they inherit the mask.
   auto signals = block_end_signals();
   if (!signals) return signals.error();
