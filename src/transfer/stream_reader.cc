@@ -71,12 +71,10 @@ Result<std::vector<Extent>> StreamReader::read_sparse_map(const EntryHeader& hea
 }
 
 Result<Bytes> StreamReader::read_data(int64_t left) {
-  if (begin_ == end_) {
-    const auto most = static_cast<size_t>(std::min<int64_t>(left, kBuffer));
-    TRANSSHIP_TRY(fill(1, most - 1 + (left <= static_cast<int64_t>(kBuffer) ? kLeast : 0)));
-  }
-  const size_t part =
-      std::min(end_ - begin_, static_cast<size_t>(std::min<int64_t>(left, kBuffer)));
+  // A small file in one piece, a big one in pieces worth a write(2).
+  const auto part = static_cast<size_t>(std::min<int64_t>(left, kBuffer));
+  const bool last = left <= static_cast<int64_t>(kBuffer);
+  if (end_ - begin_ < part) TRANSSHIP_TRY(fill(part, last ? kLeast : 0));
   const Bytes data = Bytes(buffer_).subspan(begin_, part);
   begin_ += part;
   return data;

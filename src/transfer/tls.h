@@ -51,6 +51,8 @@ class TlsStream final : public Sink, public Source {
   [[nodiscard]] const std::string& peer() const;  // "10.0.0.1:40312"
 
  private:
+  Result<size_t> receive(MutableBytes buffer);  // what one record has, as read()
+
   std::unique_ptr<Connection> connection_;
 };
 

@@ -49,7 +49,9 @@ class TlsStream::Connection {
   std::string peer;
   std::chrono::milliseconds idle_timeout{};
   Until until;
-  std::vector<std::byte> pending;  // gathered, not yet written
+  std::vector<std::byte> pending;   // gathered, not yet written
+  std::vector<std::byte> received;  // decrypted ahead of small reads
+  size_t taken = 0;                 // of it
 };
 
 }  // namespace transship::transfer

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "transfer/socket_bio.h"
 #include "transfer/tls_connection.h"
 
 namespace transship::transfer {
@@ -67,8 +68,9 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
 
 Result<Ssl> make_ssl(SSL_CTX* context, int socket, const TlsOptions& options) {
   Ssl ssl(SSL_new(context));
-  if (!ssl || SSL_set_fd(ssl.get(), socket) != 1)
-    return Error{ErrorCode::kInternal, "make a TLS session: " + queued_errors()};
+  BIO* bio = ssl ? make_socket_bio(socket) : nullptr;
+  if (bio == nullptr) return Error{ErrorCode::kInternal, "make a TLS session: " + queued_errors()};
+  SSL_set_bio(ssl.get(), bio, bio);
   SSL_set_hostflags(ssl.get(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NO_WILDCARDS |
                                    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
   if (options.expected_name.empty() ||

@@ -10,7 +10,6 @@
 #include <deque>
 
 #include "base/log.h"
-#include "transfer/sigpipe.h"
 #include "transfer/tls_connection.h"
 
 namespace transship::transfer {
@@ -43,7 +42,6 @@ struct Candidate {
 enum class Step { kDone, kWaits, kFailed };
 
 Step shake(Candidate& candidate) {
-  const SigpipeBlock block;
   ERR_clear_error();
   errno = 0;
   const int result = SSL_accept(candidate.ssl.get());

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "transfer/sigpipe.h"
 #include "transfer/tls_connection.h"
 
 namespace transship::transfer {
 namespace {
 
 constexpr size_t kGather = size_t{128} << 10U;
+constexpr size_t kRecord = size_t{16} << 10U;  // TLS's largest: a read never brings more
 
 using Clock = std::chrono::steady_clock;
 
@@ -20,7 +20,6 @@ using Clock = std::chrono::steady_clock;
 template <typename Call>
 Result<int> complete(SSL* ssl, int socket, Clock::time_point moment, const Until& until,
                      const std::string& doing, Call call) {
-  const SigpipeBlock block;
   for (;;) {
     ERR_clear_error();
     errno = 0;
@@ -91,6 +90,23 @@ Status TlsStream::write(Bytes data) {
 }
 
 Result<size_t> TlsStream::read(MutableBytes buffer) {
+  std::vector<std::byte>& ahead = connection_->received;
+  size_t& taken = connection_->taken;
+  if (taken == ahead.size()) {
+    if (buffer.size() >= kRecord) return receive(buffer);
+    ahead.resize(kRecord);
+    taken = 0;
+    auto got = receive(ahead);
+    ahead.resize(got ? *got : 0);
+    if (!got || *got == 0) return got;
+  }
+  const size_t part = std::min(buffer.size(), ahead.size() - taken);
+  std::copy_n(ahead.begin() + static_cast<std::ptrdiff_t>(taken), part, buffer.begin());
+  taken += part;
+  return part;
+}
+
+Result<size_t> TlsStream::receive(MutableBytes buffer) {
   const std::string doing = "receive from " + connection_->peer;
   const auto most = static_cast<int>(std::min<size_t>(buffer.size(), size_t{1} << 30U));
   auto got = complete(connection_->ssl.get(), connection_->socket.get(),
@@ -101,6 +117,7 @@ Result<size_t> TlsStream::read(MutableBytes buffer) {
 }
 
 bool TlsStream::readable() {
+  if (connection_->taken < connection_->received.size()) return true;
   if (SSL_has_pending(connection_->ssl.get()) == 1) return true;
   pollfd ready{.fd = connection_->socket.get(), .events = POLLIN, .revents = 0};
   return ::poll(&ready, 1, 0) > 0;
@@ -108,7 +125,6 @@ bool TlsStream::readable() {
 
 Status TlsStream::close() {
   TRANSSHIP_TRY(flush());
-  const SigpipeBlock block;
   ERR_clear_error();
   const std::string doing = "close the connection to " + connection_->peer;
   for (;;) {
