@@ -77,7 +77,7 @@ json section(const json& in, const char* name) { return in.value(name, json::obj
 
 MigrationSpec read_spec(const json& in) {
   MigrationSpec spec;
-  const json pod = in.at("podRef");
+  const json& pod = in.at("podRef");
   spec.pod_name = pod.at("name").get<std::string>();
   spec.pod_uid = pod.value("uid", "");
   const json target = section(in, "target");

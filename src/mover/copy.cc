@@ -47,12 +47,10 @@ Result<UniqueFd> open_or_make_directory(const std::string& path) {
 Status check_apart(const std::string& from, const std::string& to) {
   std::error_code ignored;
   const fs::path source = fs::weakly_canonical(from, ignored);
-  for (fs::path at = fs::weakly_canonical(to, ignored);; at = at.parent_path()) {
-    if (at == source) {
-      return Error{ErrorCode::kInvalid, to + " lies in " + from + ": choose a place outside of it"};
-    }
-    if (at == at.parent_path()) return {};
-  }
+  fs::path at = fs::weakly_canonical(to, ignored);
+  while (at != source && at != at.parent_path()) at = at.parent_path();
+  if (at != source) return {};
+  return Error{ErrorCode::kInvalid, to + " lies in " + from + ": choose a place outside of it"};
 }
 
 // The TLS material of both ends, in memory-backed storage; gone with it.

@@ -65,7 +65,7 @@ Status Kept::take(const std::string& pod_uid, const std::string& volume,
         ::renameat2(from->get(), volume.c_str(), to->get(), volume.c_str(), RENAME_NOREPLACE);
     if (result != 0) renamed = errno_error("rename it to " + node_.absolute(directory()), errno);
   }).join();
-  TRANSSHIP_TRY(renamed);
+  if (!renamed.ok()) return renamed;
   TRANSSHIP_TRY(sync_directory(to->get(), directory()));
   return sync_directory(from->get(), volumes);
 }

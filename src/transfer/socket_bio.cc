@@ -3,12 +3,11 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <cstdint>
 
 namespace transship::transfer {
 namespace {
 
-int socket_of(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+int socket_of(BIO* bio) { return *static_cast<const int*>(BIO_get_data(bio)); }
 
 bool try_again(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
@@ -27,6 +26,12 @@ int read_socket(BIO* bio, char* data, int size) {
   return static_cast<int>(n);
 }
 
+int forget_socket(BIO* bio) {
+  delete static_cast<int*>(BIO_get_data(bio));
+  BIO_set_data(bio, nullptr);
+  return 1;
+}
+
 long control(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
   if (command == BIO_CTRL_EOF) return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0 ? 1 : 0;
   return command == BIO_CTRL_FLUSH ? 1 : 0;  // nothing is held back
@@ -41,6 +46,7 @@ const BIO_METHOD* socket_method() {
       BIO_meth_set_write(method, write_socket);
       BIO_meth_set_read(method, read_socket);
       BIO_meth_set_ctrl(method, control);
+      BIO_meth_set_destroy(method, forget_socket);
     }
     return method;
   }();
@@ -53,7 +59,7 @@ BIO* make_socket_bio(int socket) {
   const BIO_METHOD* method = socket_method();
   BIO* bio = method == nullptr ? nullptr : BIO_new(method);
   if (bio == nullptr) return nullptr;
-  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(socket)));
+  BIO_set_data(bio, new int(socket));
   BIO_set_init(bio, 1);
   return bio;
 }
