@@ -62,11 +62,11 @@ class Credentials {
     std::error_code none;
     const fs::path parent =
         fs::is_directory("/dev/shm", none) ? fs::path("/dev/shm") : fs::temp_directory_path();
-    std::string pattern = (parent /
-                           "transship-copy-XX"
-                           "XX"
-                           "XX")
-                              .string();
+    const std::string name = "transship-copy-" + std::to_string(::getpid()) +
+                             "-XX"
+                             "XX"
+                             "XX";
+    std::string pattern = (parent / name).string();
     if (::mkdtemp(pattern.data()) == nullptr) return errno_error("make " + pattern, errno);
     auto credentials = std::make_unique<Credentials>(pattern);
     TRANSSHIP_TRY(credentials->write("sender", made->ca, made->sender));
