@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "controller/names.h"
@@ -96,18 +97,26 @@ void check_target(const Observed& observed, Checks& checks) {
   checks.pass("Target", who);
 }
 
-// Movers use open_tree(2) and mount_setattr(2), which came with Linux 5.12.
-void check_kernel(const Object& node, Checks& checks) {
-  const std::string version = text_at(node, {"status", "nodeInfo", "kernelVersion"});
-  const std::string who = "node " + name_of(node) + " has Linux " + version;
+std::string kernel_of(const Object& node) {
+  return text_at(node, {"status", "nodeInfo", "kernelVersion"});
+}
+
+// Absent: the kernel's version does not begin as Linux's do.
+std::optional<std::pair<int, int>> kernel_version(const Object& node) {
   int major = 0;
   int minor = 0;
-  if (std::sscanf(version.c_str(), "%d.%d", &major, &minor) != 2) {
-    return checks.warn("Kernel", who + ": 5.12 or newer is needed");
+  if (std::sscanf(kernel_of(node).c_str(), "%d.%d", &major, &minor) != 2) return std::nullopt;
+  return std::pair(major, minor);
+}
+
+void check_kernel(const Object& node, Checks& checks) {
+  if (!kernel_version(node)) {
+    return checks.warn("Kernel", "node " + name_of(node) + " gives its kernel's version as \"" +
+                                     kernel_of(node) +
+                                     "\": make sure that it is Linux 5.12 or newer");
   }
-  if (std::pair(major, minor) < std::pair(5, 12)) {
-    return checks.fail("Kernel", who + ", and 5.12 or newer is needed there");
-  }
+  if (const std::string problem = kernel_problem(node); !problem.empty())
+    checks.fail("Kernel", problem);
 }
 
 // The shortest time after which a liveness probe would kill a frozen container (docs/stopping.md).
@@ -124,7 +133,26 @@ void check_probes(const Observed& observed, Checks& checks) {
   }
 }
 
+// The claim is the operator's, and every user who may migrate could name any of them.
+void check_archive(const api::MigrationSpec& spec, const Settings& settings, Checks& checks) {
+  if (spec.mode != api::TransferMode::kArchive) return;
+  if (is_listed(settings.archive_claims, spec.archive_claim)) {
+    return checks.pass("Archive", "claim " + spec.archive_claim);
+  }
+  checks.fail("Archive", "claim " + spec.archive_claim +
+                             " is not one to archive to: the administrator lists those in the "
+                             "chart's archive.claims");
+}
+
 }  // namespace
+
+// Movers use open_tree(2) and mount_setattr(2), which came with Linux 5.12.
+std::string kernel_problem(const Object& node) {
+  const auto version = kernel_version(node);
+  if (!version || *version >= std::pair(5, 12)) return "";
+  return "node " + name_of(node) + " has Linux " + kernel_of(node) +
+         ", and 5.12 or newer is needed there: update that node";
+}
 
 bool PreflightReport::passed() const {
   return std::none_of(checks.begin(), checks.end(),
@@ -138,17 +166,6 @@ std::string PreflightReport::failures() const {
       out += (out.empty() ? "" : "; ") + check.check + ": " + check.message;
   }
   return out;
-}
-
-// The claim is the operator's, and every user who may migrate could name any of them.
-void check_archive(const api::MigrationSpec& spec, const Settings& settings, Checks& checks) {
-  if (spec.mode != api::TransferMode::kArchive) return;
-  if (is_listed(settings.archive_claims, spec.archive_claim)) {
-    return checks.pass("Archive", "claim " + spec.archive_claim);
-  }
-  checks.fail("Archive", "claim " + spec.archive_claim +
-                             " is not one to archive to: the administrator lists those in the "
-                             "chart's archive.claims");
 }
 
 PreflightReport preflight(const Observed& observed, const Settings& settings) {

@@ -22,6 +22,10 @@ struct PreflightReport {
 // `observed.source_pod` must be there and running; everything else is judged here.
 PreflightReport preflight(const Observed& observed, const Settings& settings);
 
+// Why movers cannot work on the node, for people; empty: they can, or its kernel's version says
+// nothing. For preflight, and for the target that only the scheduler chooses.
+std::string kernel_problem(const Object& node);
+
 // The plan for the pod's volumes alone: which PVs, claims and storage classes `observe` has to
 // read.
 std::vector<api::VolumeStatus> plan_volumes(const Object& pod, const api::MigrationSpec& spec);

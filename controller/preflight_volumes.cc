@@ -70,6 +70,19 @@ bool volume_fits_node(const Object& volume, const Object& node) {
   });
 }
 
+// Two nodes may attach the volume at the same time. The claim asks for modes that the volume has,
+// and what the volume has is what its attachment goes by.
+bool is_for_many_nodes(const ObservedVolume& found) {
+  for (const Object* object : {&*found.claim, &*found.source_volume}) {
+    const Object& modes = list_at(*object, {"spec", "accessModes"});
+    if (std::any_of(modes.begin(), modes.end(), [](const Object& mode) {
+          return mode == "ReadWriteMany" || mode == "ReadOnlyMany";
+        }))
+      return true;
+  }
+  return false;
+}
+
 void plan_reattach(const Observed& observed, const ObservedVolume& found, VolumeStatus& volume,
                    Checks& checks) {
   const std::string check = "Volume/" + volume.name;
@@ -117,12 +130,8 @@ void check_claim(const Observed& observed, VolumeStatus& volume, Checks& checks)
   if (text_at(*found.claim, {"spec", "volumeMode"}) == "Block") {
     return checks.fail(check, "a Block volume cannot be moved");
   }
-  const Object& modes = list_at(*found.claim, {"spec", "accessModes"});
-  const bool for_many_nodes = std::any_of(modes.begin(), modes.end(), [](const Object& mode) {
-    return mode == "ReadWriteMany" || mode == "ReadOnlyMany";
-  });
   const bool attached = volume.source_path.empty();
-  if (!found.other_pods.empty() && !(attached && for_many_nodes)) {
+  if (!found.other_pods.empty() && !(attached && is_for_many_nodes(found))) {
     return checks.fail(check, "claim " + volume.claim_name + " is also used by pod " +
                                   found.other_pods.front() +
                                   (attached ? ", and its access mode is for one node at a time"
@@ -146,10 +155,13 @@ void check_claim(const Observed& observed, VolumeStatus& volume, Checks& checks)
                          : "an empty volume takes its place; the old one is kept");
 }
 
-// The container that would see a pin's cover (src/mover/pin.h); empty: none.
+// The container that would see a pin's cover (src/mover/pin.h); empty: none. Of the init containers
+// of a pod that runs, only sidecars have not ended.
 std::string container_with_propagation(const Object& pod, const std::string& volume) {
-  for (const char* list : {"containers", "initContainers"}) {
+  const std::string_view init = "initContainers";
+  for (const char* list : {"containers", "initContainers", "ephemeralContainers"}) {
     for (const Object& container : list_at(pod, {"spec", list})) {
+      if (list == init && text_at(container, {"restartPolicy"}) != "Always") continue;
       for (const Object& mount : list_at(container, {"volumeMounts"})) {
         const std::string propagation = text_at(mount, {"mountPropagation"});
         if (text_at(mount, {"name"}) == volume && !propagation.empty() && propagation != "None")
@@ -168,7 +180,7 @@ void check_empty_dir(const Observed& observed, const VolumeStatus& volume, Check
     return checks.fail(check, "container " + container +
                                   " mounts it with mountPropagation, so it cannot be kept through "
                                   "the pod's deletion: use strategy.stop: Freeze, or leave it out "
-                                  "by spec.state.volumes.exclude");
+                                  "by spec.state.volumes");
   }
   checks.pass(check, "copied");
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "controller/names.h"
+#include "controller/preflight.h"
 #include "controller/render/render.h"
 #include "controller/steps.h"
 
@@ -250,6 +251,11 @@ Step prepare(Context& context) {
   if (context.spec().suspend) {
     return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration",
                         1000ms);
+  }
+  // Preflight could not look at a target that the scheduler chose.
+  if (observed.target_node) {
+    if (const std::string problem = kernel_problem(*observed.target_node); !problem.empty())
+      return context.fail("KernelTooOld", problem + ", or name another in spec.target.nodeName");
   }
   if (Create create = children(context); create.tls_secret || !create.items.empty())
     return context.act(std::move(create));

@@ -1,14 +1,14 @@
 // The control protocol between the controller (client) and a mover (server): JSON over mutual TLS.
 //
 //   GET  /v1/state          -> MoverState
-//   PUT  /v1/tasks/KIND     TaskRequest -> TaskState; 202 when accepted, 200 when it was already
-//   there
+//   PUT  /v1/tasks/KIND     TaskRequest -> TaskState; 202 when accepted, 200 when it was there
 //
 // A mover runs one task of a kind at a time, each in the background. PUT of a task that is running
 // or has succeeded with an equal body changes nothing and answers its state, so a controller that
 // lost a reply, or a new leader, simply says it again; a different body is 409 unless the earlier
-// one has failed. Nothing here expires: the controller polls the state. A request names the
-// migration and the epoch; a mover of others refuses it with 403.
+// one has failed, or only the bandwidth limit differs: a running send then takes that over. Nothing
+// here expires: the controller polls the state. A request names the migration and the epoch; a
+// mover of others refuses it with 403.
 //
 // Which kinds a role knows, and what they do to the node:
 //   sender:   inspect  read only: sizes, entries and file systems of the volumes, the pod's cgroup

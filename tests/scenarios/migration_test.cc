@@ -253,6 +253,52 @@ TEST(Migration, FailedAttemptIsTriedAgainAsOftenAsBackoffLimitSays) {
   EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
 }
 
+// Whatever becomes of the request: it is said until the sender shows the limit, and not again.
+TEST(Migration, BandwidthLimitThatChangesWhileItCopiesIsToldToTheSender) {
+  for (const auto fate : {World::Fate::kDone, World::Fate::kRefused, World::Fate::kLost}) {
+    SCOPED_TRACE(static_cast<int>(fate));
+    Trial run("StatefulSet");
+    run.world.sends_stall = true;
+    run.world.apply_migration("m", to_b({{"transfer", {{"bandwidthLimitBytesPerSecond", 1000}}}}));
+    for (int i = 0; i < 1000 && !run.world.sending_limit(); ++i) run.step("m");
+    ASSERT_EQ(run.world.sending_limit(), 1000) << run.story("m");
+
+    int told = 0;
+    run.world.on_write = [&](const std::string& write) {
+      return write == "task send" && told++ == 0 ? fate : World::Fate::kDone;
+    };
+    for (int i = 0; i < 20; ++i) run.step("m");
+    EXPECT_EQ(told, 0) << "nothing has changed";
+    run.restart();  // nobody remembers what the last leader said
+    Object& spec = (*run.world.find(Kind::kMigration, "default", "m"))["spec"];
+    spec["transfer"]["bandwidthLimitBytesPerSecond"] = 2000;
+    for (int i = 0; i < 20; ++i) run.step("m");
+    EXPECT_EQ(run.world.sending_limit(), 2000);
+    EXPECT_EQ(told, fate == World::Fate::kRefused ? 2 : 1);
+    spec["transfer"].erase("bandwidthLimitBytesPerSecond");
+    for (int i = 0; i < 20; ++i) run.step("m");
+    EXPECT_EQ(run.world.sending_limit(), 0);
+
+    run.world.sends_stall = false;
+    ASSERT_TRUE(run.finish("m")) << run.story("m");
+    EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated");
+    EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
+    EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
+  }
+}
+
+TEST(Migration, TargetThatTheSchedulerChoseWithAnOldKernelIsRefusedBeforeTheStop) {
+  Trial run("StatefulSet");
+  (*run.world.find(Kind::kNode, "", "node-b"))["status"]["nodeInfo"]["kernelVersion"] = "5.4.0";
+  run.world.apply_migration("m", Object::object());
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  EXPECT_EQ(run.world.condition("m", "Succeeded"), "False/KernelTooOld");
+  EXPECT_EQ(run.world.condition("m", "SourceStopped").substr(0, 7), "Unknown") << run.story("m");
+  EXPECT_EQ(run.world.workload_node(), "node-a");
+  EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
+  EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
+}
+
 TEST(Migration, DryRunTouchesNothing) {
   Trial run("StatefulSet");
   const std::string before = run.world.workload_node();

@@ -564,6 +564,7 @@ void World::tick() {
   bind_claims();
   run_controllers();
   bind_claims();
+  if (!sends_stall) end_sends();
   for (auto& [key, pod] : objects_[Kind::kPod]) schedule(pod);
   for (auto& [key, pod] : objects_[Kind::kPod]) run_kubelet(pod);
   for (const Kind kind : {Kind::kPod, Kind::kClaim}) {
@@ -717,6 +718,27 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
   return "";
 }
 
+std::optional<int64_t> World::sending_limit() {
+  for (const auto& [name, mover] : movers_) {
+    const auto send = mover.tasks.find(api::TaskKind::kSend);
+    if (send != mover.tasks.end() && send->second.state.phase == api::TaskPhase::kRunning)
+      return send->second.state.bandwidth_bytes_per_second;
+  }
+  return std::nullopt;
+}
+
+void World::end_sends() {
+  for (auto& [name, mover] : movers_) {
+    const auto send = mover.tasks.find(api::TaskKind::kSend);
+    if (send == mover.tasks.end() || send->second.state.phase != api::TaskPhase::kRunning) continue;
+    Task& task = send->second;
+    task.state.message =
+        do_task(mover, api::MoverRole::kSender, api::TaskKind::kSend, task.request, task.state);
+    task.state.phase =
+        task.state.message.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kFailed;
+  }
+}
+
 Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kind,
                                   const api::TaskRequest& request) {
   api::TaskState out;
@@ -731,7 +753,13 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     Mover& mover = movers_[api::mover_name(address.migration_uid, address.role, address.epoch)];
     const auto found = mover.tasks.find(kind);
     if (found != mover.tasks.end() && found->second.state.phase != api::TaskPhase::kFailed) {
-      if (!(found->second.request == request)) return Error{ErrorCode::kConflict, "another body"};
+      api::TaskRequest told = found->second.request;
+      told.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
+      if (!(told == request)) return Error{ErrorCode::kConflict, "another body"};
+      if (found->second.state.phase == api::TaskPhase::kRunning) {
+        found->second.request = request;
+        found->second.state.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
+      }
       out = found->second.state;
       return {};
     }
@@ -740,6 +768,11 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     if (there = state(address); !there.ok()) return there.error();
     Task& task = mover.tasks[kind];
     task = {request, {}};
+    task.state.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
+    if (kind == api::TaskKind::kSend && sends_stall && fault.empty()) {
+      out = task.state;
+      return {};
+    }
     const std::string problem =
         fault.empty() ? do_task(mover, address.role, kind, request, task.state) : fault;
     task.state.phase = problem.empty() ? api::TaskPhase::kSucceeded : api::TaskPhase::kFailed;

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void apply_migration(const std::string& name, Object spec);
   void tick();  // everybody but the operator does what is to be done
   void crash_mover(api::MoverRole role);
+  std::optional<int64_t> sending_limit();  // of the send that runs; absent: none does
   void stop_node(const std::string& node);
   void start_node(const std::string& node);
 
@@ -50,6 +52,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
     return Fate::kDone;
   };
   int writes = 0;
+  bool sends_stall = false;  // a send that has begun goes on until this is false again
   // Before a mover's task ends: a message makes it fail.
   std::function<std::string(api::MoverRole, api::TaskKind)> on_task = [](auto, auto) { return ""; };
 
@@ -100,6 +103,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void end_pod(const std::string& uid);
   void run_owner();
   std::map<std::string, std::string> volume_keys(const Object& pod);  // volume -> place of its data
+  void end_sends();
   std::string do_task(Mover& mover, api::MoverRole role, api::TaskKind kind,
                       const api::TaskRequest& request, api::TaskState& state);
   std::string place_of(const Mover& mover, const api::MoverVolume& volume,

@@ -14,6 +14,7 @@ TaskRequest request() {
   out.pod_uid = "p";
   out.volumes = {{"data", false, false, "/pv/1"}, {"cache", true, true, ""}};
   out.peer_host = "10.0.0.1";
+  out.bandwidth_bytes_per_second = 5;
   out.discard = true;
   return out;
 }
@@ -42,12 +43,14 @@ TEST(MoverState, SurvivesTheWayThroughJson) {
   task.phase = TaskPhase::kFailed;
   task.error_code = ErrorCode::kNoSpace;
   task.message = "write data/x: No space left on device";
+  task.bandwidth_bytes_per_second = 5;
   task.volumes.push_back({"data", 10, 2, 5, 1, "sha256:a", "sha256:b", 7, 8, "ext4"});
   state.tasks[TaskKind::kReceive] = task;
   const auto parsed = parse_mover_state(to_json_value(state).dump());
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(to_json_value(*parsed), to_json_value(state));
   EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).error_code, ErrorCode::kNoSpace);
+  EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).bandwidth_bytes_per_second, 5);
 }
 
 TEST(MoverState, OfAnUnknownKindIsRefused) {
