@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "controller/announce.h"
 #include "controller/api_cluster.h"
+#include "controller/installation.h"
 #include "controller/mover_client.h"
 #include "controller/names.h"
 #include "controller/observers.h"
@@ -35,7 +36,21 @@ struct Flags {
   std::string log_level = "info";
   int workers = 4;
   bool leader_elect = true;
+  bool check = false;  // only look whether what is installed works
+  InstallationOptions installation;
 };
+
+CLI::App* add_check(CLI::App& app, InstallationOptions& options) {
+  CLI::App* check = app.add_subcommand(
+      "check", "Look whether the controllers that are installed in --namespace work, and end");
+  check->add_option("--selector", options.selector, "Labels of the controllers' pods")
+      ->default_val("app.kubernetes.io/name=transship,app.kubernetes.io/component=controller");
+  check->add_flag("--hold", options.hold, "The policy transship-hold has to be there");
+  check->add_flag("--may-migrate", options.may_migrate,
+                  "The policy transship-may-migrate has to be there");
+  check->fallthrough();
+  return check;
+}
 
 int parse(int argc, char** argv, Flags& flags) {
   CLI::App app{"The controller of Transship: moves running pods with their volumes between nodes."};
@@ -47,8 +62,7 @@ int parse(int argc, char** argv, Flags& flags) {
   app.add_option("--identity", flags.identity, "This replica's name in the leader election")
       ->envname("POD_NAME");
   app.add_option("--mover-image", settings.mover_image,
-                 "Image of the movers, the gate and the reservation pod")
-      ->required();
+                 "Image of the movers, the gate and the reservation pod; required");
   app.add_option("--mover-image-pull-policy", settings.mover_image_pull_policy)
       ->check(CLI::IsMember({"Always", "IfNotPresent", "Never"}));
   app.add_option("--mover-service-account", settings.mover_service_account,
@@ -64,8 +78,11 @@ int parse(int argc, char** argv, Flags& flags) {
   app.add_option("--leader-elect", flags.leader_elect, "Wait for the Lease before doing anything");
   app.add_option("--log-level", flags.log_level)
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  const CLI::App* check = add_check(app, flags.installation);
   try {
     app.parse(argc, argv);
+    flags.check = check->parsed();
+    if (!flags.check && settings.mover_image.empty()) throw CLI::RequiredError("--mover-image");
   } catch (const CLI::ParseError& problem) {
     return app.exit(problem) == 0 ? -1 : 2;
   }
@@ -164,7 +181,7 @@ class Program {
   int elect(const std::stop_token& stop) {
     kube::LeaderElectionOptions options;
     options.ns = flags_.settings.operator_namespace;
-    options.name = "transship-controller";
+    options.name = kLeaderLease;
     options.identity = flags_.identity;
     // Its requests have to end well within the renew deadline.
     kube::ClientOptions quick;
@@ -239,6 +256,14 @@ class Program {
   std::atomic<bool> leading_ = false;
 };
 
+int check(const Flags& flags, const std::shared_ptr<kube::Transport>& transport) {
+  InstallationOptions options = flags.installation;
+  options.ns = flags.settings.operator_namespace;
+  options.leader_elect = flags.leader_elect;
+  kube::Client client(transport);
+  return check_installation(client, options);
+}
+
 int run(int argc, char** argv) {
   Flags flags;
   if (const int code = parse(argc, argv, flags); code != 0) return code < 0 ? 0 : code;
@@ -268,6 +293,7 @@ int run(int argc, char** argv) {
     log::error("cannot talk to the API server", {{"error", transport.error().message}});
     return 1;
   }
+  if (flags.check) return check(flags, *transport);
   std::stop_source stop;
   std::jthread waiter([&](const std::stop_token& done) {
     const timespec poll{.tv_sec = 0, .tv_nsec = 200'000'000};

@@ -25,6 +25,9 @@ inline constexpr const char* kRole = "transship.dev/role";                     /
 inline constexpr const char* kHoldProbe =
     "transship.dev/hold-probe";                               // label on dry-run creates: the UID
 inline constexpr const char* kHoldPolicy = "transship-hold";  // the MutatingAdmissionPolicy
+inline constexpr const char* kMayMigratePolicy =
+    "transship-may-migrate";  // the ValidatingAdmissionPolicy
+inline constexpr const char* kLeaderLease = "transship-controller";  // whose holder leads
 inline constexpr const char* kFieldManager = "transship-controller";
 
 std::string tls_secret_name(const api::Migration& migration, int epoch);

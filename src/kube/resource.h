@@ -48,9 +48,15 @@ inline constexpr Resource kContainerMigrations{"transship.dev", "v1alpha1", "con
 inline constexpr Resource kMutatingAdmissionPolicies{"admissionregistration.k8s.io", "v1",
                                                      "mutatingadmissionpolicies",
                                                      "MutatingAdmissionPolicy", false};
+inline constexpr Resource kMutatingAdmissionPolicyBindings{"admissionregistration.k8s.io", "v1",
+                                                           "mutatingadmissionpolicybindings",
+                                                           "MutatingAdmissionPolicyBinding", false};
 inline constexpr Resource kValidatingAdmissionPolicies{"admissionregistration.k8s.io", "v1",
                                                        "validatingadmissionpolicies",
                                                        "ValidatingAdmissionPolicy", false};
+inline constexpr Resource kValidatingAdmissionPolicyBindings{
+    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings",
+    "ValidatingAdmissionPolicyBinding", false};
 inline constexpr Resource kCustomResourceDefinitions{
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false};
 inline constexpr Resource kSelfSubjectAccessReviews{
