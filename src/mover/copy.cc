@@ -155,27 +155,49 @@ class Child {
   pid_t pid_;
 };
 
+Status run_between(transfer::SendSession& session, const std::string& command, int next) {
+  if (command.empty()) return {};
+  int status = 0;
+  TRANSSHIP_TRY(session.meanwhile([&] {
+    ::setenv("ROUND", std::to_string(next).c_str(), /*overwrite=*/1);
+    status = std::system(command.c_str());
+  }));
+  if (status == 0) return {};
+  return Error{ErrorCode::kPreconditionFailed, "the command between the rounds failed: " + command};
+}
+
 Result<CopyReport> send(const Credentials& credentials, const std::string& uid, int from,
-                        uint16_t port, int64_t bandwidth) {
-  const auto began = Clock::now();
-  const auto since = [began](Clock::time_point when) {
-    return std::chrono::duration<double>(when - began).count();
+                        uint16_t port, const CopyOptions& how) {
+  auto began = Clock::now();
+  const auto elapsed = [&began] {
+    return std::chrono::duration<double>(Clock::now() - began).count();
   };
   auto totals = transfer::scan_tree(from);
   if (!totals) return totals.error();
   auto stream = transfer::tls_connect("127.0.0.1", port,
                                       credentials.options(uid, api::MoverRole::kSender), {});
   if (!stream) return stream.error();
-  transfer::RateLimiter limiter(bandwidth);
+  transfer::RateLimiter limiter(how.bandwidth_bytes_per_second);
   CopyReport report;
+  CopyRound last;
   transfer::SessionOptions options;
-  options.limiter = bandwidth > 0 ? &limiter : nullptr;
-  options.on_sent = [&] { report.sent_seconds = since(Clock::now()); };
-  auto sent =
-      transfer::send_session(**stream, {uid, kEpoch}, {{kVolume, from, *totals, nullptr}}, options);
+  options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
+  options.on_sent = [&] { last.sent_seconds = elapsed(); };
+  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, *totals, nullptr}},
+                                options);
+  TRANSSHIP_TRY(session.begin());
+  for (int round = 0; round + 1 < how.rounds; ++round) {
+    auto sent = session.round();
+    if (!sent) return sent.error();
+    report.rounds.push_back({*sent, elapsed(), elapsed()});
+    TRANSSHIP_TRY(run_between(session, how.between, round + 1));
+    began = Clock::now();
+  }
+  auto sent = session.finish(&last.sent);
   if (!sent) return sent.error();
+  last.seconds = elapsed();
+  report.rounds.push_back(last);
   report.summary = sent->front().verified;
-  report.seconds = since(Clock::now());
   return report;
 }
 
@@ -208,7 +230,7 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (::read(port_from.get(), &port, sizeof port) != sizeof port) {
     return Error{ErrorCode::kInternal, "the receiver did not start"};
   }
-  auto report = send(**credentials, uid, from->get(), port, options.bandwidth_bytes_per_second);
+  auto report = send(**credentials, uid, from->get(), port, options);
   if (!report) return report;
   if (!receiver.succeeded()) return Error{ErrorCode::kInternal, "the receiver failed at its end"};
   return report;

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "transfer/session.h"
 #include "transfer/tree.h"
 
 namespace transship::mover {
@@ -14,18 +16,29 @@ struct CopyOptions {
   std::string from;                        // a directory
   std::string to;                          // an empty directory; made where it is missing
   int64_t bandwidth_bytes_per_second = 0;  // 0: no limit
+  // At least 1. In all but the last round the tree may be in use; each sends what changed since the
+  // one before.
+  int rounds = 1;
+  // Run by sh(1) between two rounds, with ROUND (1, 2, …), the one that comes next, in its
+  // environment. Empty: nothing is.
+  std::string between{};
+};
+
+struct CopyRound {
+  transfer::RoundTotals sent;
+  double sent_seconds = 0;  // from the look at the tree until all was handed over
+  double seconds = 0;       // all of it: the sync and the reading back, too
 };
 
 struct CopyReport {
   transfer::Summary summary;  // of what was read back, and equal to what was sent
-  double sent_seconds = 0;    // from the scan until all was handed over
-  double seconds = 0;         // all of it: the sync and the reading back, too
+  std::vector<CopyRound> rounds;
 };
 
 // Copies the tree through a sender and a receiver that are processes of their own, connected over
 // loopback with mutual TLS. kInvalid: `from` is no directory, or `to` lies within it;
-// kPreconditionFailed: `to` is not empty; otherwise what failed at either end. After a failure `to`
-// holds part of the tree. Only for a process without other threads: it forks.
+// kPreconditionFailed: `to` is not empty, or `between` failed; otherwise what failed at either end.
+// After a failure `to` holds part of the tree. Only for a process without other threads: it forks.
 Result<CopyReport> copy(const CopyOptions& options);
 
 // Writes the directory as a pax tar to the descriptor, which is called `name` in messages. GNU tar

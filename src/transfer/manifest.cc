@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <unordered_map>
 
+#include "transfer/differences.h"
 #include "transfer/entry.h"
 
 namespace transship::transfer {
@@ -45,25 +46,6 @@ std::string difference(const ManifestEntry& expected, const ManifestEntry& found
   if (expected.link_group != found.link_group) return "is hard-linked to other names";
   return "";
 }
-
-// Collects the first few differences for a message.
-class Differences {
- public:
-  void add(std::string_view path, const std::string& what) {
-    constexpr int kShown = 5;
-    if (++count_ <= kShown) text_ += (count_ > 1 ? "; " : "") + quoted(path) + " " + what;
-  }
-  [[nodiscard]] Status status() const {
-    if (count_ == 0) return {};
-    return Error{ErrorCode::kCorrupt,
-                 "what is on disk is not what was sent, " + std::to_string(count_) +
-                     (count_ == 1 ? " path differs: " : " paths differ: ") + text_};
-  }
-
- private:
-  int64_t count_ = 0;
-  std::string text_;
-};
 
 // The entries by path: records of one manifest sort by path only nearly ("./a b" and "./a").
 std::vector<const ManifestEntry*> by_path(const std::vector<ManifestEntry>& entries,

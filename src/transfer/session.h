@@ -1,12 +1,19 @@
 // A session: all volumes of one migration over one TLS connection, from its header to the
-// receiver's acknowledgement (docs/stream.md, "Session").
+// receiver's acknowledgement (docs/rounds.md). Any number of rounds while the volumes are in use,
+// then the final one.
 //
 //   sender                                receiver
 //   header: version, migration, epoch,
 //           volumes, announced totals ->
 //                                      <- accepted
-//   each volume's tar, in order        ->
-//                                         syncs, reads back, compares
+//   a round: what changed in each
+//            volume                    ->
+//                                         syncs, reads back
+//                                      <- alive, every few seconds
+//                                      <- taken
+//   …
+//   the final round                    ->
+//                                         syncs, reads back, compares everything
 //                                      <- alive, every few seconds
 //                                      <- verified: every volume's digest as read back
 //   agreed, close_notify               ->
@@ -18,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "transfer/round_sender.h"
 #include "transfer/tls.h"
 #include "transfer/tree.h"
 
@@ -49,15 +57,50 @@ struct VolumeOutcome {
   Summary verified;  // what the receiver read back from disk; equal
 };
 
-// Sends every volume and waits for the receiver's word that all are on its disk and equal.
-// kForbidden: another migration, epoch or set of volumes there; otherwise what failed at either
-// end.
+// The sender's end.
+class SendSession {
+ public:
+  // `stream` and what `volumes` and `options` point to must outlive it.
+  SendSession(TlsStream& stream, SessionIdentity identity, std::vector<SessionVolume> volumes,
+              SessionOptions options);
+
+  // kForbidden: another migration, epoch or set of volumes there.
+  Status begin();
+
+  // Sends what changed since the last round (all, the first time) and waits until the receiver has
+  // it on its disk and has read it back. The volumes may be in use.
+  Result<RoundTotals> round();
+
+  // The final round: kConflict where anything changes meanwhile. Then the receiver has said that
+  // all is on its disk and equal, the session is over and `last` says what the round sent.
+  Result<std::vector<VolumeOutcome>> finish(RoundTotals* last = nullptr);
+
+  // Does something else between two rounds, and the receiver hears signs of life meanwhile.
+  Status meanwhile(const std::function<void()>& something);
+
+  // From now on the session goes on until then.
+  void set_until(const Until& until);
+
+ private:
+  Result<RoundTotals> send_round(bool final, std::vector<VolumeOutcome>& outcomes);
+
+  TlsStream& stream_;
+  SessionIdentity identity_;
+  std::vector<SessionVolume> volumes_;
+  SessionOptions options_;
+  FrameWriter out_;
+  std::vector<std::unique_ptr<RoundSender>> senders_;
+};
+
+// A session of the final round alone. kForbidden: another migration, epoch or set of volumes there;
+// otherwise what failed at either end.
 Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const SessionIdentity& identity,
                                                 const std::vector<SessionVolume>& volumes,
                                                 const SessionOptions& options = {});
 
 // Takes exactly these volumes, in the sender's order, into their empty directories; verifies them.
-// kForbidden: the header is of another migration, epoch or set of volumes (nothing is touched).
+// Returns after the final round. kForbidden: the header is of another migration, epoch or set of
+// volumes (nothing is touched).
 Result<std::vector<VolumeOutcome>> receive_session(TlsStream& stream,
                                                    const SessionIdentity& identity,
                                                    const std::vector<SessionVolume>& volumes,

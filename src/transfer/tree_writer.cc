@@ -1,6 +1,5 @@
 #include "transfer/tree_writer.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -8,33 +7,14 @@
 #include <cerrno>
 
 #include "transfer/beneath.h"
+#include "transfer/destination.h"
 #include "transfer/entry_metadata.h"
 #include "transfer/entry_path.h"
-#include "transfer/xattrs.h"
 
 namespace transship::transfer {
 namespace {
 
 constexpr size_t kHeldDirectories = 64;
-constexpr std::string_view kLostAndFound = "lost+found";
-
-Result<std::vector<std::string>> names_in(int directory, const std::string& path) {
-  auto own = open_for_reading(directory, ".", O_DIRECTORY, path);
-  if (!own) return own.error();
-  DIR* raw = ::fdopendir(own->get());
-  if (raw == nullptr) return path_error("read directory", path, errno);
-  static_cast<void>(own->release());
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* found = ::readdir(stream.get())) {
-    const std::string name(found->d_name);
-    if (name != "." && name != "..") names.push_back(name);
-    errno = 0;
-  }
-  if (errno != 0) return path_error("read directory", path, errno);
-  return names;
-}
 
 // Why a name could not be made; one that is there already came twice.
 Error creation_error(std::string_view tried, const std::string& path, int error) {
@@ -63,29 +43,10 @@ Status TreeWriter::begin() {
   auto stat = stat_beneath(root->fd.get(), "", ".");
   if (!stat) return stat.error();
   root->stat = *stat;
-  auto names = names_in(root->fd.get(), ".");
-  if (!names) return names.error();
-  for (const std::string& name : *names) {
-    if (name == kLostAndFound) {
-      auto found = open_for_reading(root->fd.get(), name, O_DIRECTORY, "./" + name);
-      auto inside = found ? names_in(found->get(), "./" + name) : found.error();
-      lost_and_found_ = inside && inside->empty();
-      if (lost_and_found_) continue;
-    }
-    return Error{ErrorCode::kPreconditionFailed,
-                 "the destination is not empty: it holds " + quoted(name)};
-  }
-  TRANSSHIP_TRY(drop_inherited(root->fd.get()));
+  auto lost_and_found = prepare_destination(root->fd.get());
+  if (!lost_and_found) return lost_and_found.error();
+  lost_and_found_ = *lost_and_found;
   open_.push_back(std::move(root));
-  return {};
-}
-
-// A default ACL would be inherited, and attributes that the stream's root does not have would stay.
-Status TreeWriter::drop_inherited(int root) {
-  const XattrPlace place(root);
-  auto xattrs = place.read(".");
-  if (!xattrs) return xattrs.error();
-  for (const Xattr& xattr : *xattrs) TRANSSHIP_TRY(place.remove(xattr.name, "."));
   return {};
 }
 

@@ -54,7 +54,6 @@ class TreeWriter {
   Status create_node(const Entry& entry, const std::string& name);
   Status leave();
   Result<UniqueFd> open_parent(const std::string& path);
-  Status drop_inherited(int root);
 
   int root_;
   size_t max_path_;

@@ -97,6 +97,16 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
                    "The most to send, in bytes a second; 0 is no limit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  commands.copy
+      ->add_option(
+          "--rounds", options.rounds,
+          "Copy so often, each time what has changed; the source may be in use but for the "
+          "last time")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  commands.copy->add_option("--between", options.between,
+                            "A command for sh to run between two rounds; ROUND tells it which one "
+                            "comes next");
   commands.write =
       app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
   commands.write->add_option("SRC", options.from, "The directory to write")->required();
@@ -123,8 +133,15 @@ int run_copies(const CopyCommands& commands) {
     auto report = mover::copy(options);
     if (!report) return complain(report.error());
     tell(stdout, report->summary);
-    std::printf("sent in %.3f s, synced and read back after %.3f s\n", report->sent_seconds,
-                report->seconds);
+    const mover::CopyRound& last = report->rounds.back();
+    std::printf("sent in %.3f s, synced and read back after %.3f s\n", last.sent_seconds,
+                last.seconds);
+    for (size_t i = 0; report->rounds.size() > 1 && i < report->rounds.size(); ++i) {
+      const mover::CopyRound& round = report->rounds[i];
+      std::printf("round %zu: %lld entries, %lld bytes sent, %.3f s\n", i,
+                  static_cast<long long>(round.sent.entries),
+                  static_cast<long long>(round.sent.bytes), round.seconds);
+    }
     return EXIT_SUCCESS;
   }
   auto summary = *commands.write

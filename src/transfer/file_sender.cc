@@ -1,0 +1,299 @@
+#include "transfer/file_sender.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include "transfer/beneath.h"
+#include "transfer/xattrs.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kFrame = 256 << 10;
+constexpr int64_t kChunk = 256 << 10;
+
+}  // namespace
+
+// One thread's: a buffer for what it reads and one for what it writes.
+class FileSender::Worker {
+ public:
+  explicit Worker(FileSender& sender) : sender_(sender), options_(sender.options_) {}
+
+  Status send(const std::vector<FileItem>& items) {
+    for (const FileItem& item : items) {
+      TRANSSHIP_TRY(send_item(item));
+      if (options_.progress != nullptr) ++options_.progress->entries;
+      if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
+    }
+    return flush();
+  }
+
+ private:
+  Status send_item(const FileItem& item) {
+    if (!item.node->is_regular()) return send_other(item);
+    auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
+    if (!file) return lost(item, "open", errno);
+    auto xattrs = XattrPlace(file->get()).read(kNoPath);
+    if (!xattrs) return xattrs.error().during(path(item));
+    if (item.node->extra || !xattrs->empty()) item.node->more().xattrs = std::move(*xattrs);
+    // The times' ground is taken before the content, so what changes meanwhile shows later.
+    return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
+               ? send_small(item, file->get())
+               : send_large(item, file->get());
+  }
+
+  Status send_small(const FileItem& item, int file) {
+    Node& node = *item.node;
+    const auto wanted = static_cast<size_t>(node.size);
+    if (content_.size() < wanted) content_.resize(static_cast<size_t>(kSmallFile));
+    size_t have = 0;
+    while (have < wanted) {
+      const ssize_t n =
+          ::pread(file, content_.data() + have, wanted - have, static_cast<off_t>(have));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return lost(item, "read", errno);
+      if (n == 0) break;
+      have += static_cast<size_t>(n);
+    }
+    if (have < wanted && options_.final) return shorter(item);
+    const bool fresh = node.has(Node::kFresh);
+    const std::string_view content = std::string_view(content_).substr(0, have);
+    hash_.update(content);
+    const Sha256::Digest digest = hash_.finish();
+    Encoder encoder(out_);
+    if (!fresh && digest == node.content && have == wanted) {
+      encoder.op(Op::kMetadata).number(item.id).place(item.directory, item.name).metadata(node);
+    } else {
+      encoder.op(fresh ? Op::kNewFile : Op::kFileContent).number(item.id);
+      encoder.place(item.directory, item.name).metadata(node).digest(digest).text(content);
+    }
+    node.content = digest;
+    if (node.extra) node.extra->blocks = {};
+    count(static_cast<int64_t>(have));
+    settle(node, have == wanted);
+    node.size = static_cast<int64_t>(have);
+    return {};
+  }
+
+  Status send_large(const FileItem& item, int file) {
+    Node& node = *item.node;
+    auto extents = find_extents(file, node.size, "");
+    if (!extents) return extents.error().during(path(item));
+    BlockMap& known = node.more().blocks;
+    const bool whole = node.has(Node::kFresh) || known.block != options_.block;
+    opening_ = node.has(Node::kFresh) ? Opening::kNew
+               : whole                ? Opening::kEmptied
+                                      : Opening::kAsItIs;
+    BlockMap now{options_.block, {}, std::move(*extents)};
+    opened_ = false;
+    int64_t position = 0;
+    while (position < node.size) {
+      TRANSSHIP_TRY(options_.until.check("send the volume"));
+      const int64_t length = std::min(std::max(kChunk, options_.block), node.size - position);
+      auto have = read_chunk(item, file, now, position, length);
+      if (!have) return have.error();
+      TRANSSHIP_TRY(send_chunk(item, now, known, position, *have, whole));
+      position += *have;
+      if (*have < length) break;
+    }
+    if (position < node.size && options_.final) return shorter(item);
+    const bool complete = position == node.size;
+    node.size = position;
+    if (!whole) TRANSSHIP_TRY(send_holes(item, now, known));
+    return close_large(item, std::move(now), whole, complete);
+  }
+
+  // Into `content_`, zeros where there is a hole; as many bytes as the file still has.
+  Result<int64_t> read_chunk(const FileItem& item, int file, const BlockMap& now, int64_t offset,
+                             int64_t length) {
+    if (content_.size() < static_cast<size_t>(length)) content_.resize(static_cast<size_t>(length));
+    if (intersection(now.extents, {offset, length}).empty()) {
+      std::fill_n(content_.begin(), length, '\0');
+      return length;
+    }
+    int64_t have = 0;
+    while (have < length) {
+      const ssize_t n =
+          ::pread(file, content_.data() + have, static_cast<size_t>(length - have), offset + have);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return path_error("read", plain_path(item), errno);
+      if (n == 0) break;
+      have += n;
+    }
+    return have;
+  }
+
+  Status send_chunk(const FileItem& item, BlockMap& now, const BlockMap& known, int64_t offset,
+                    int64_t length, bool whole) {
+    const std::string_view content =
+        std::string_view(content_).substr(0, static_cast<size_t>(length));
+    hash_.update(content);
+    count(length);
+    Extent pending;  // data to be sent, not cut into blocks
+    for (int64_t at = 0; at < length; at += options_.block) {
+      const int64_t size = std::min(options_.block, length - at);
+      const auto block = content.substr(static_cast<size_t>(at), static_cast<size_t>(size));
+      const BlockDigest digest = block_digest(as_bytes(block));
+      const size_t index = now.digests.size();
+      now.digests.push_back(digest);
+      const bool same = !whole && index < known.digests.size() && known.digests[index] == digest;
+      for (const Extent& data : intersection(now.extents, {offset + at, size})) {
+        if (same && was_data(known.extents, data.offset, data.length)) continue;
+        if (pending.length > 0 && pending.end() == data.offset) {
+          pending.length += data.length;
+          continue;
+        }
+        TRANSSHIP_TRY(send_data(item, offset, content, pending));
+        pending = data;
+      }
+    }
+    return send_data(item, offset, content, pending);
+  }
+
+  Status send_data(const FileItem& item, int64_t offset, std::string_view content,
+                   const Extent& data) {
+    if (data.length == 0) return {};
+    open_large(item);
+    Encoder(out_)
+        .op(Op::kData)
+        .number(item.id)
+        .number(static_cast<uint64_t>(data.offset))
+        .text(content.substr(static_cast<size_t>(data.offset - offset),
+                             static_cast<size_t>(data.length)));
+    return out_.size() >= kFrame ? flush() : Status();
+  }
+
+  void open_large(const FileItem& item) {
+    if (opened_) return;
+    opened_ = true;
+    Encoder(out_)
+        .op(Op::kOpenFile)
+        .number(item.id)
+        .place(item.directory, item.name)
+        .number(static_cast<uint64_t>(opening_));
+  }
+
+  // What was data at the receiver and is none any more.
+  Status send_holes(const FileItem& item, const BlockMap& now, const BlockMap& known) {
+    int64_t position = 0;
+    for (size_t i = 0; i <= now.extents.size(); ++i) {
+      const int64_t end = i < now.extents.size() ? now.extents[i].offset : item.node->size;
+      for (const Extent& hole : intersection(known.extents, {position, end - position})) {
+        open_large(item);
+        Encoder(out_)
+            .op(Op::kHole)
+            .number(item.id)
+            .number(static_cast<uint64_t>(hole.offset))
+            .number(static_cast<uint64_t>(hole.length));
+        if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
+      }
+      if (i < now.extents.size()) position = now.extents[i].end();
+    }
+    return {};
+  }
+
+  Status close_large(const FileItem& item, BlockMap now, bool whole, bool complete) {
+    Node& node = *item.node;
+    const Sha256::Digest digest = hash_.finish();
+    if (whole || opened_ || digest != node.content) {
+      open_large(item);
+      Encoder(out_)
+          .op(Op::kCloseFile)
+          .number(item.id)
+          .metadata(node)
+          .number(static_cast<uint64_t>(node.size))
+          .digest(digest);
+    } else {
+      Encoder(out_)
+          .op(Op::kMetadata)
+          .number(item.id)
+          .place(item.directory, item.name)
+          .metadata(node);
+    }
+    node.content = digest;
+    node.extra->blocks = std::move(now);
+    settle(node, complete);
+    return {};
+  }
+
+  Status send_other(const FileItem& item) {
+    Node& node = *item.node;
+    const XattrPlace place(item.handle->get(), std::string(item.name));
+    if (S_ISLNK(node.mode)) {
+      std::string target(PATH_MAX, '\0');
+      const ssize_t length = ::readlinkat(item.handle->get(), std::string(item.name).c_str(),
+                                          target.data(), target.size());
+      if (length < 0) return lost(item, "read link", errno);
+      target.resize(static_cast<size_t>(length));
+      node.more().link_target = std::move(target);
+    }
+    auto xattrs = place.read(kNoPath);
+    if (!xattrs) return lost(item, "read the extended attributes of", errno);
+    if (node.extra || !xattrs->empty()) node.more().xattrs = std::move(*xattrs);
+    Encoder(out_)
+        .op(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata)
+        .number(item.id)
+        .place(item.directory, item.name)
+        .metadata(node);
+    settle(node, true);
+    return {};
+  }
+
+  // Gone, or something else has its name: the next round will see.
+  Status lost(const FileItem& item, const char* tried, int error) {
+    const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
+    if (std::find(usual.begin(), usual.end(), error) == usual.end())
+      return path_error(tried, plain_path(item), error);
+    if (!options_.final) return {};
+    return Error{ErrorCode::kConflict, path_error(tried, plain_path(item), error).message +
+                                           ": it vanished while the volume was read"};
+  }
+
+  [[nodiscard]] Error shorter(const FileItem& item) const {
+    return {ErrorCode::kConflict, path(item) + " became shorter while it was read"};
+  }
+
+  static void settle(Node& node, bool complete) {
+    node.clear(Node::kFresh | Node::kStale);
+    if (!complete) node.set(Node::kStale);
+  }
+
+  Status flush() {
+    if (out_.empty()) return {};
+    const Status written = sender_.out_.write(FrameKind::kNodes, out_);
+    out_.clear();
+    return written;
+  }
+
+  void count(int64_t bytes) const {
+    if (options_.progress != nullptr) options_.progress->bytes += bytes;
+  }
+  [[nodiscard]] std::string plain_path(const FileItem& item) const {
+    return sender_.inventory_.path(item.directory, item.name);
+  }
+  [[nodiscard]] std::string path(const FileItem& item) const { return quoted(plain_path(item)); }
+
+  static const inline std::string kNoPath;
+
+  FileSender& sender_;
+  const Options& options_;
+  std::string content_;
+  std::string out_;
+  Sha256 hash_;
+  Opening opening_ = Opening::kNew;  // of the large file
+  bool opened_ = false;              // it is, at the receiver
+};
+
+FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)
+    : inventory_(inventory), out_(out), options_(options), workers_("read", [this] {
+        return [worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
+          return worker->send(items);
+        };
+      }) {}
+
+}  // namespace transship::transfer

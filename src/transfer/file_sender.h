@@ -1,0 +1,53 @@
+// FileSender: reads and hashes files by two threads, and writes them as operations to the frames.
+#pragma once
+
+#include <vector>
+
+#include "transfer/batch_workers.h"
+#include "transfer/directory_handles.h"
+#include "transfer/frames.h"
+#include "transfer/wire.h"
+
+namespace transship::transfer {
+
+// A node that the receiver does not have, or has otherwise; neither directory nor another name.
+struct FileItem {
+  NodeId id = kRootNode;
+  Node* node = nullptr;
+  NodeId directory = kRootNode;
+  std::string_view name;
+  DirectoryHandle handle;
+};
+
+class FileSender {
+ public:
+  struct Options {
+    bool final = false;  // what is not as it was when it was looked at is an error (kConflict)
+    int64_t block = 0;   // bytes (BlockMap)
+    Until until;
+    Progress* progress = nullptr;
+  };
+
+  // All must outlive it. Nobody else touches an item's node, or the names of the inventory, before
+  // finish() has returned.
+  FileSender(const Inventory& inventory, FrameWriter& out, const Options& options);
+
+  // Items of few files, or one large one. Waits while too many are queued.
+  Status add(std::vector<FileItem> items) { return workers_.add(std::move(items)); }
+
+  // Waits for all. What was sent is neither fresh nor stale any more; what was gone still is.
+  Status finish() { return workers_.finish(); }
+
+ private:
+  class Worker;
+
+  const Inventory& inventory_;
+  FrameWriter& out_;
+  const Options options_;
+  BatchWorkers<FileItem> workers_;
+};
+
+// Up to this many bytes a file goes as one operation.
+inline constexpr int64_t kSmallFile = 256 << 10;
+
+}  // namespace transship::transfer

@@ -1,0 +1,175 @@
+#include "transfer/frames.h"
+
+#include <array>
+#include <span>
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kMessageLimit = size_t{1} << 20;
+constexpr std::string_view kTheirFailure = "the other mover failed: ";
+
+void put_number(std::string& out, size_t number) {
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(number >> shift & 0xFFU);
+}
+
+size_t get_number(std::string_view in) {
+  size_t number = 0;
+  for (size_t i = 0; i < 4; ++i) number = number << 8U | static_cast<unsigned char>(in[i]);
+  return number;
+}
+
+Status read_exactly(TlsStream& stream, char* to, size_t size) {
+  while (size > 0) {
+    auto got = stream.read(std::as_writable_bytes(std::span(to, size)));
+    if (!got.ok()) return got.error();
+    if (*got == 0) return Error{ErrorCode::kCorrupt, "the session ended in the middle"};
+    to += *got;
+    size -= *got;
+  }
+  return {};
+}
+
+std::string head_of(FrameKind kind, size_t payload) {
+  std::string head;
+  put_number(head, payload + 1);
+  return head += static_cast<char>(kind);
+}
+
+}  // namespace
+
+Result<Frame> read_frame(TlsStream& stream) {
+  std::array<char, 5> head{};
+  TRANSSHIP_TRY(read_exactly(stream, head.data(), head.size()));
+  const size_t size = get_number({head.data(), 4});
+  if (size == 0 || size > kLargestFrame)
+    return Error{ErrorCode::kCorrupt, "a session frame of " + std::to_string(size) + " bytes"};
+  Frame frame;
+  frame.kind = static_cast<FrameKind>(head[4]);
+  frame.size = size - 1;
+  frame.data = std::make_unique_for_overwrite<char[]>(frame.size);
+  TRANSSHIP_TRY(read_exactly(stream, frame.data.get(), frame.size));
+  return frame;
+}
+
+Result<Message> parse_message(const Frame& frame) {
+  if (frame.size > kMessageLimit)
+    return Error{ErrorCode::kCorrupt,
+                 "a session message of " + std::to_string(frame.size) + " bytes"};
+  Message message;
+  message.kind = frame.kind;
+  const std::string_view body = frame.payload();
+  for (size_t at = 0; at < body.size();) {
+    if (body.size() - at < 4) return Error{ErrorCode::kCorrupt, "a session message is cut off"};
+    const size_t length = get_number(body.substr(at, 4));
+    at += 4;
+    if (body.size() - at < length)
+      return Error{ErrorCode::kCorrupt, "a session message is cut off"};
+    message.fields.emplace_back(body.substr(at, length));
+    at += length;
+  }
+  return message;
+}
+
+std::string message_body(const std::vector<std::string>& fields) {
+  std::string body;
+  for (const std::string& field : fields) {
+    put_number(body, field.size());
+    body += field;
+  }
+  return body;
+}
+
+Status write_message(TlsStream& stream, const Message& message) {
+  const std::string body = message_body(message.fields);
+  TRANSSHIP_TRY(stream.write(as_bytes(head_of(message.kind, body.size()) + body)));
+  return stream.flush();
+}
+
+Error failure_of(const Message& message) {
+  ErrorCode code = ErrorCode::kInternal;
+  if (!message.fields.empty()) {
+    for (int i = 0; i <= static_cast<int>(ErrorCode::kCorrupt); ++i) {
+      if (to_string(static_cast<ErrorCode>(i)) == message.fields[0])
+        code = static_cast<ErrorCode>(i);
+    }
+  }
+  return {code, std::string(kTheirFailure) +
+                    (message.fields.size() > 1 ? message.fields[1] : "no reason given")};
+}
+
+Result<Message> await(TlsStream& stream, FrameKind wanted) {
+  for (;;) {
+    auto frame = read_frame(stream);
+    if (!frame.ok()) return frame.error();
+    auto message = parse_message(*frame);
+    if (!message.ok()) return message.error();
+    if (message->kind == FrameKind::kStillAlive) continue;
+    if (message->kind == FrameKind::kFailed) return failure_of(*message);
+    if (message->kind == wanted) return message;
+    return Error{ErrorCode::kCorrupt, "an unexpected session message"};
+  }
+}
+
+Error fail(TlsStream& stream, const Error& error, const Until& until) {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  stream.set_until({until.stop, Until::Clock::now() + kPatience});
+  (void)write_message(
+      stream,
+      {FrameKind::kFailed, {std::string(to_string(error.code)), error.message.substr(0, 4096)}});
+  if (!stream.close().ok()) return error;
+  std::vector<std::byte> unread(size_t{64} << 10U);
+  for (;;) {
+    const auto got = stream.read(unread);
+    if (!got.ok() || *got == 0) return error;
+  }
+}
+
+bool to_count(const std::string& text, int64_t& number) {
+  if (text.empty() || text.size() > 18) return false;
+  number = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return false;
+    number = number * 10 + (c - '0');
+  }
+  return true;
+}
+
+Status FrameWriter::write(FrameKind kind, std::string_view payload) {
+  const MutexLock lock(mutex_);
+  if (!failed_) return failed_;
+  const auto send = [&]() -> Status {
+    TRANSSHIP_TRY(until_.check("send the volume"));
+    if (stream_.readable()) {
+      auto heard = await(stream_, FrameKind::kFailed);
+      return heard.ok() ? Error{ErrorCode::kCorrupt, "an unexpected session message"}
+                        : heard.error();
+    }
+    const auto size = static_cast<int64_t>(payload.size() + 5);
+    if (limiter_ != nullptr) TRANSSHIP_TRY(limiter_->take(size, until_));
+    written_ += size;
+    TRANSSHIP_TRY(stream_.write(as_bytes(head_of(kind, payload.size()))));
+    return stream_.write(as_bytes(payload));
+  };
+  // Threads after the first would only hear that the connection is broken.
+  Status sent = send();
+  if (!sent && failed_) failed_ = sent;
+  return sent;
+}
+
+Status FrameWriter::flush() {
+  const MutexLock lock(mutex_);
+  return stream_.flush();
+}
+
+void FrameWriter::set_until(const Until& until) {
+  const MutexLock lock(mutex_);
+  until_ = until;
+}
+
+int64_t FrameWriter::written() {
+  const MutexLock lock(mutex_);
+  return written_;
+}
+
+}  // namespace transship::transfer

@@ -1,0 +1,91 @@
+// Frames: what a session consists of: a length (4 bytes, big endian), a letter for the kind and a
+// payload. Small ones have fields and are called messages.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mutex.h"
+#include "transfer/rate_limiter.h"
+#include "transfer/tls.h"
+
+namespace transship::transfer {
+
+enum class FrameKind : char {
+  // Messages.
+  kHeader = 'H',
+  kAccepted = 'A',
+  kStillAlive = 'L',
+  kVolume = 'N',     // a volume's part of a round begins
+  kVolumeEnd = 'E',  // and ends
+  kRoundEnd = 'Z',
+  kTaken = 'R',  // a round that is not the last is on disk and was read back
+  kVerified = 'V',
+  kAgreed = 'G',
+  kFailed = 'F',
+  // Operations (wire.h).
+  kDirectories = 'D',  // only new directories
+  kNames = 'S',
+  kNodes = 'B',
+};
+
+inline constexpr size_t kLargestFrame = size_t{4} << 20U;
+
+class Frame {
+ public:
+  FrameKind kind = FrameKind::kFailed;
+  [[nodiscard]] std::string_view payload() const { return {data.get(), size}; }
+
+  std::unique_ptr<char[]> data;
+  size_t size = 0;
+};
+
+struct Message {
+  FrameKind kind = FrameKind::kFailed;
+  std::vector<std::string> fields;
+};
+
+Result<Frame> read_frame(TlsStream& stream);
+Result<Message> parse_message(const Frame& frame);
+std::string message_body(const std::vector<std::string>& fields);
+Status write_message(TlsStream& stream, const Message& message);
+inline constexpr uint32_t kSessionVersion = 2;
+
+// What the other end said with kFailed.
+Error failure_of(const Message& message);
+
+// The next message that is not a sign of life. A failure at the other end is returned as an error.
+Result<Message> await(TlsStream& stream, FrameKind wanted);
+
+// Tells the other end why, as far as it still listens, and returns the error. What the other end
+// still sends is read away for a while: closing over unread data would reset the connection and
+// could lose the reason.
+Error fail(TlsStream& stream, const Error& error, const Until& until);
+
+// Decimal digits only.
+bool to_count(const std::string& text, int64_t& number);
+
+// The sender's frames, by any of its threads, at the limiter's rate. A receiver that fails says why
+// at any time: it is looked for before every frame.
+class FrameWriter {
+ public:
+  FrameWriter(TlsStream& stream, RateLimiter* limiter, Until until)
+      : stream_(stream), limiter_(limiter), until_(std::move(until)) {}
+
+  Status write(FrameKind kind, std::string_view payload) EXCLUDES(mutex_);
+  Status flush() EXCLUDES(mutex_);
+  [[nodiscard]] int64_t written() EXCLUDES(mutex_);  // bytes, ever
+  void set_until(const Until& until) EXCLUDES(mutex_);
+
+ private:
+  TlsStream& stream_;
+  RateLimiter* limiter_;
+  Mutex mutex_;
+  Until until_ GUARDED_BY(mutex_);
+  int64_t written_ GUARDED_BY(mutex_) = 0;
+  Status failed_ GUARDED_BY(mutex_);
+};
+
+}  // namespace transship::transfer

@@ -1,0 +1,141 @@
+// Inventory: what a volume holds, as both ends of a session know it through all its rounds: nodes
+// (inodes) and the names that lead to them. Kept small: a million files take about 130 MB.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "transfer/block_map.h"
+#include "transfer/entry.h"
+#include "transfer/sha256.h"
+#include "transfer/tree.h"
+
+namespace transship::transfer {
+
+// The same at both ends and in every round. The sender gives them out, one after the other.
+using NodeId = uint32_t;
+inline constexpr NodeId kRootNode = 0;
+inline constexpr NodeId kTransitNode = 1;  // a directory for what is between two places
+inline constexpr NodeId kFirstNode = 2;    // the first one given out
+inline constexpr NodeId kNoNode = UINT32_MAX;
+
+// What statx(2) says, as far as it is needed.
+struct NodeStat {
+  uint64_t inode = 0;
+  uint64_t blocks = 0;  // of 512 bytes
+  int64_t size = 0;
+  int64_t mtime_seconds = 0;
+  int64_t ctime_seconds = 0;
+  uint32_t mtime_nanoseconds = 0;
+  uint32_t ctime_nanoseconds = 0;
+  uint32_t mode = 0;  // with the type
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t links = 0;
+  uint32_t device_major = 0;
+  uint32_t device_minor = 0;
+};
+NodeStat node_stat(const struct statx& stat);
+
+struct Child {
+  NodeId node = kRootNode;
+  uint32_t length = 0;
+  const char* text = nullptr;
+  [[nodiscard]] std::string_view name() const { return {text, length}; }
+};
+
+// What most nodes do not have.
+struct NodeExtra {
+  std::vector<Xattr> xattrs;
+  std::string link_target;
+  uint32_t device_major = 0;
+  uint32_t device_minor = 0;
+  BlockMap blocks;  // the sender's, of large files
+  // Directories.
+  std::vector<Child> children;  // by name; see Inventory::sort_children
+  std::string_view name;        // in the parent
+};
+
+struct Node {
+  enum Flag : uint8_t {
+    kFresh = 1,       // the sender's: the receiver does not have it yet
+    kStale = 2,       // the sender's: the receiver may have it otherwise. A directory of the
+                      // receiver's: its metadata are to be set again
+    kUnverified = 4,  // the receiver's: not read back since it was written
+    kSparse = 8,      // the sender's: a file that has holes, perhaps
+  };
+
+  uint64_t inode = 0;  // of this end
+  int64_t size = 0;    // regular files
+  int64_t mtime_seconds = 0;
+  int64_t ctime_seconds = 0;  // of this end
+  uint32_t mtime_nanoseconds = 0;
+  uint32_t ctime_nanoseconds = 0;
+  uint32_t mode = 0;  // with the type; 0: there is no such node (any more)
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t links = 0;         // names in the inventory
+  NodeId parent = kRootNode;  // where one of its names is
+  uint16_t round = 0;         // that met it last
+  uint8_t flags = 0;
+  Sha256::Digest content{};  // regular files
+  std::unique_ptr<NodeExtra> extra;
+
+  [[nodiscard]] bool exists() const { return mode != 0; }
+  [[nodiscard]] bool is_directory() const { return S_ISDIR(mode); }
+  [[nodiscard]] bool is_regular() const { return S_ISREG(mode); }
+  [[nodiscard]] bool has(uint8_t wanted) const { return (flags & wanted) != 0; }
+  void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
+  void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
+  NodeExtra& more();  // made where it is missing
+  [[nodiscard]] EntryKind kind() const;
+
+  // Takes everything over that the stat says, but links.
+  void take(const NodeStat& stat);
+  // Whether content or metadata may be other than when `stat` was taken over.
+  [[nodiscard]] bool differs(const NodeStat& stat) const;
+};
+
+class Inventory {
+ public:
+  Inventory();  // a root without anything, and no transit directory
+
+  Node& at(NodeId id) { return nodes_[id]; }
+  [[nodiscard]] const Node& at(NodeId id) const { return nodes_[id]; }
+  [[nodiscard]] NodeId size() const { return static_cast<NodeId>(nodes_.size()); }
+  NodeId add();  // an empty node; references to others stay valid
+
+  // A copy of the name that lives as long as the inventory.
+  std::string_view keep(std::string_view name);
+
+  // One more name of the node; `name` was kept. Sort before looking for names again.
+  void add_child(NodeId directory, std::string_view name, NodeId node);
+  // Brings the children in order; those whose node is kNoNode go.
+  void sort_children(NodeId directory);
+  // Null where there is none; the children are sorted.
+  [[nodiscard]] Child* find_child(NodeId directory, std::string_view name);
+  // Any name of the node in its `parent`; empty where it has none there.
+  [[nodiscard]] std::string_view name_of(NodeId node) const;
+
+  // "./a/b"; "." for the root.
+  [[nodiscard]] std::string path(NodeId node) const;
+  [[nodiscard]] std::string path(NodeId directory, std::string_view name) const;
+
+  // Of everything beneath the root (docs/volume-digest.md). All children are sorted.
+  [[nodiscard]] Summary summary() const;
+
+ private:
+  std::deque<Node> nodes_;
+  std::vector<std::unique_ptr<char[]>> names_;
+  size_t names_left_ = 0;  // in the last piece
+  char* names_next_ = nullptr;
+};
+
+}  // namespace transship::transfer

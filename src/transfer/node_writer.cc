@@ -1,0 +1,215 @@
+#include "transfer/node_writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "transfer/beneath.h"
+#include "transfer/xattrs.h"
+
+namespace transship::transfer {
+namespace {
+
+const std::string kNoPath;
+
+WriteFailure failure(const char* tried) { return {tried, errno}; }
+
+// umask(2) can only be asked by changing it, for all threads.
+uint32_t current_umask() {
+  unsigned mask = 0777;
+  std::FILE* status = std::fopen("/proc/self/status", "re");
+  if (status == nullptr) return mask;
+  char line[256];
+  while (std::fgets(line, sizeof line, status) != nullptr) {
+    if (std::sscanf(line, "Umask: %o", &mask) == 1) break;
+  }
+  std::fclose(status);
+  return mask;
+}
+
+Written write_at(int file, std::string_view data, int64_t offset) {
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(file, data.data(), data.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return failure("write");
+    data.remove_prefix(static_cast<size_t>(n));
+    offset += n;
+  }
+  return {};
+}
+
+struct Times {
+  timespec values[2];
+};
+Times times_of(const Node& node) {
+  return {{{0, UTIME_OMIT},
+           {static_cast<time_t>(node.mtime_seconds), static_cast<long>(node.mtime_nanoseconds)}}};
+}
+
+const std::vector<Xattr>& xattrs_of(const Node& node) {
+  static const std::vector<Xattr> none;
+  return node.extra ? node.extra->xattrs : none;
+}
+
+Written drop_xattrs(const XattrPlace& place, const Node& node) {
+  const auto found = place.read(kNoPath);
+  if (!found) return failure("list the extended attributes of");
+  for (const Xattr& xattr : *found) {
+    const auto& wanted = xattrs_of(node);
+    const auto same = [&](const Xattr& other) { return other.name == xattr.name; };
+    if (std::any_of(wanted.begin(), wanted.end(), same)) continue;
+    if (!place.remove(xattr.name, kNoPath)) return failure("remove an extended attribute of");
+  }
+  return {};
+}
+
+Written set_xattrs(const XattrPlace& place, const Node& node) {
+  for (const Xattr& xattr : xattrs_of(node)) {
+    if (!place.set(xattr, kNoPath)) return failure("set an extended attribute of");
+  }
+  return {};
+}
+
+// Everything, whatever is there: a change of owner clears set-user-ID and security.capability,
+// chmod(2) changes an ACL's mask, and everything is free to change the times.
+Written set_all(int fd, const Node& node) {
+  const XattrPlace place(fd);
+  if (::fchown(fd, node.uid, node.gid) < 0) return failure("set the owner of");
+  if (auto failed = drop_xattrs(place, node)) return failed;
+  if (::fchmod(fd, node.mode & 07777U) < 0) return failure("set the mode of");
+  if (auto failed = set_xattrs(place, node)) return failed;
+  if (::futimens(fd, times_of(node).values) < 0) return failure("set the times of");
+  return {};
+}
+
+// Of what cannot be opened: symbolic links, FIFOs, devices, sockets.
+Written set_all(int directory, const std::string& name, const Node& node) {
+  if (::fchownat(directory, name.c_str(), node.uid, node.gid, AT_SYMLINK_NOFOLLOW) < 0)
+    return failure("set the owner of");
+  const XattrPlace place(directory, name);
+  if (auto failed = drop_xattrs(place, node)) return failed;
+  if (!S_ISLNK(node.mode)) {
+    auto fd = open_beneath(directory, name, O_PATH | O_NOFOLLOW, kNoPath);
+    if (!fd) return failure("open");
+    const std::string itself = "/proc/self/fd/" + std::to_string(fd->get());
+    if (::chmod(itself.c_str(), node.mode & 07777U) < 0) return failure("set the mode of");
+  }
+  if (auto failed = set_xattrs(place, node)) return failed;
+  if (::utimensat(directory, name.c_str(), times_of(node).values, AT_SYMLINK_NOFOLLOW) < 0)
+    return failure("set the times of");
+  return {};
+}
+
+Written punch(int file, int64_t offset, int64_t length) {
+  if (::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) == 0) return {};
+  if (errno != EOPNOTSUPP) return failure("make a hole in");
+  const std::string zeros(static_cast<size_t>(std::min<int64_t>(length, 1 << 20)), '\0');
+  while (length > 0) {
+    const auto part =
+        std::string_view(zeros).substr(0, static_cast<size_t>(std::min<int64_t>(length, 1 << 20)));
+    if (auto failed = write_at(file, part, offset)) return failed;
+    offset += static_cast<int64_t>(part.size());
+    length -= static_cast<int64_t>(part.size());
+  }
+  return {};
+}
+
+Result<UniqueFd> open_existing(const WriteJob& job) {
+  return open_beneath(job.handle->get(), std::string(job.name), O_WRONLY | O_NOFOLLOW | O_NONBLOCK,
+                      kNoPath);
+}
+
+}  // namespace
+
+NodeWriter::NodeWriter() : umask_(current_umask()), uid_(::geteuid()), gid_(::getegid()) {}
+
+Written NodeWriter::run(const WriteJob& job) const {
+  switch (job.op) {
+    case Op::kNewFile:
+      return new_file(job);
+    case Op::kNewNode:
+      return new_node(job);
+    case Op::kFileContent: {
+      auto file = open_existing(job);
+      if (!file) return failure("open");
+      if (::ftruncate(file->get(), 0) < 0) return failure("empty");
+      if (auto failed = write_at(file->get(), job.content, 0)) return failed;
+      return set_all(file->get(), *job.node);
+    }
+    case Op::kMetadata: {
+      if (!job.node->is_regular())
+        return set_all(job.handle->get(), std::string(job.name), *job.node);
+      auto file = open_existing(job);
+      if (!file) return failure("open");
+      return set_all(file->get(), *job.node);
+    }
+    case Op::kOpenFile:
+      return open_large(job);
+    case Op::kData:
+      return write_at(job.file->fd.get(), job.content, job.offset);
+    case Op::kHole:
+      return punch(job.file->fd.get(), job.offset, job.length);
+    case Op::kCloseFile: {
+      const UniqueFd file = std::move(job.file->fd);
+      if (::ftruncate(file.get(), job.node->size) < 0) return failure("set the size of");
+      return set_all(file.get(), *job.node);
+    }
+    default:
+      return WriteFailure{"make", EINVAL};
+  }
+}
+
+Written NodeWriter::new_file(const WriteJob& job) const {
+  const Node& node = *job.node;
+  auto file = open_beneath(job.handle->get(), std::string(job.name),
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kNoPath, node.mode & 0777U);
+  if (!file) return failure("create");
+  const int fd = file->get();
+  if (auto failed = write_at(fd, job.content, 0)) return failed;
+  if (job.inherits) return set_all(fd, node);
+  // What it got by being made is left as it is: the owner, mostly, and the mode.
+  const bool other_owner = node.uid != uid_ || node.gid != gid_;
+  if (other_owner && ::fchown(fd, node.uid, node.gid) < 0) return failure("set the owner of");
+  const uint32_t mode = node.mode & 07777U;
+  if (mode != (mode & 0777U & ~umask_) && ::fchmod(fd, mode) < 0) return failure("set the mode of");
+  if (auto failed = set_xattrs(XattrPlace(fd), node)) return failed;
+  if (::futimens(fd, times_of(node).values) < 0) return failure("set the times of");
+  return {};
+}
+
+Written NodeWriter::new_node(const WriteJob& job) const {
+  const Node& node = *job.node;
+  const std::string name(job.name);
+  if (S_ISLNK(node.mode)) {
+    if (::symlinkat(node.extra->link_target.c_str(), job.handle->get(), name.c_str()) < 0)
+      return failure("make symbolic link");
+  } else {
+    const dev_t device =
+        node.extra ? makedev(node.extra->device_major, node.extra->device_minor) : dev_t{0};
+    if (::mknodat(job.handle->get(), name.c_str(), (node.mode & S_IFMT) | 0600U, device) < 0)
+      return failure("make special file");
+  }
+  return set_all(job.handle->get(), name, node);
+}
+
+Written NodeWriter::open_large(const WriteJob& job) const {
+  auto file = job.opening == Opening::kNew
+                  ? open_beneath(job.handle->get(), std::string(job.name),
+                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kNoPath, 0600)
+                  : open_existing(job);
+  if (!file) return failure(job.opening == Opening::kNew ? "create" : "open");
+  if (job.opening == Opening::kEmptied && ::ftruncate(file->get(), 0) < 0) return failure("empty");
+  job.file->fd = std::move(file).value();
+  return {};
+}
+
+Written NodeWriter::settle(int directory, const Node& node) const {
+  return set_all(directory, node);
+}
+
+}  // namespace transship::transfer

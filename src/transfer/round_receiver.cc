@@ -1,0 +1,309 @@
+#include "transfer/round_receiver.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "transfer/beneath.h"
+#include "transfer/destination.h"
+
+namespace transship::transfer {
+
+RoundReceiver::RoundReceiver(int root, const ReceiveOptions& options)
+    : root_(root), options_(options), handles_(root, inventory_) {}
+
+Status RoundReceiver::begin() {
+  auto lost_and_found = prepare_destination(root_);
+  if (!lost_and_found) return lost_and_found.error();
+  lost_and_found_ = *lost_and_found;
+  return {};
+}
+
+Status RoundReceiver::take(Frame frame) {
+  TRANSSHIP_TRY(options_.until.check("receive the volume"));
+  TRANSSHIP_TRY(failure());
+  if (frame.kind == FrameKind::kDirectories) return take_directories(frame.payload());
+  if (frame.kind == FrameKind::kNames) return take_names(frame.payload());
+  return take_nodes(std::make_shared<const Frame>(std::move(frame)));
+}
+
+Error RoundReceiver::refuse(NodeId directory, std::string_view name, const char* why) const {
+  return corrupt(
+      directory < inventory_.size() ? inventory_.path(directory, name) : std::string(name), why);
+}
+
+// The first failure of the writing threads.
+Status RoundReceiver::failure() {
+  const auto failed = lanes_.failure();
+  if (!failed) return {};
+  const std::string path = inventory_.path(failed->directory, failed->name);
+  if (failed->what.error == EEXIST) return corrupt(path, "it came twice");
+  return path_error(failed->what.tried, path, failed->what.error);
+}
+
+void RoundReceiver::grow(NodeId id) {
+  while (inventory_.size() <= id) inventory_.add();
+}
+
+// A node that is not there yet, at a place in a directory that is.
+Status RoundReceiver::check_new(NodeId id, NodeId directory, std::string_view name) {
+  if (directory >= inventory_.size() || directory == kTransitNode ||
+      !inventory_.at(directory).is_directory())
+    return refuse(directory, name, "its directory has not come before it");
+  if (id < kFirstNode || (id < inventory_.size() && inventory_.at(id).exists()) ||
+      id - kFirstNode >= options_.limits.entries)
+    return refuse(directory, name, "it comes as a node that is there already, or cannot be");
+  if (++entries_ > options_.limits.entries)
+    return refuse(directory, name, "the volume has more entries than are allowed");
+  grow(id);
+  return {};
+}
+
+// A node that is there, at a place where it is.
+Status RoundReceiver::check_place(NodeId id, NodeId directory, std::string_view name) {
+  if (directory >= inventory_.size() || id >= inventory_.size() || !inventory_.at(id).exists())
+    return refuse(directory, name, "it is none that has come before");
+  const Child* child = inventory_.find_child(directory, name);
+  if (child == nullptr) {
+    merge_names();
+    child = inventory_.find_child(directory, name);
+  }
+  if (child == nullptr || child->node != id)
+    return refuse(directory, name, "it is none that has come before");
+  return {};
+}
+
+// Other threads work on a node that came: it comes once in a round.
+Status RoundReceiver::check_once(NodeId id) {
+  Node& node = inventory_.at(id);
+  if (node.round == round_) return refuse(node.parent, inventory_.name_of(id), "it came twice");
+  node.round = round_;
+  node.set(Node::kUnverified);
+  if (options_.progress != nullptr) ++options_.progress->entries;
+  return {};
+}
+
+Status RoundReceiver::count_bytes(NodeId id, int64_t size) {
+  Node& node = inventory_.at(id);
+  bytes_ -= node.size;
+  if (size < 0 || size > options_.limits.bytes - bytes_)
+    return refuse(node.parent, inventory_.name_of(id),
+                  "the volume has more bytes than are allowed");
+  bytes_ += size;
+  node.size = size;
+  return {};
+}
+
+void RoundReceiver::merge_names() {
+  std::vector<NodeId> directories;
+  for (const NewName& added : new_names_) {
+    inventory_.add_child(added.directory, added.name, added.node);
+    directories.push_back(added.directory);
+  }
+  new_names_.clear();
+  std::sort(directories.begin(), directories.end());
+  directories.erase(std::unique(directories.begin(), directories.end()), directories.end());
+  for (const NodeId directory : directories) inventory_.sort_children(directory);
+}
+
+bool RoundReceiver::inherits(NodeId directory) const {
+  const Node& node = inventory_.at(directory);
+  const auto is_default = [](const Xattr& xattr) {
+    return xattr.name == "system.posix_acl_default";
+  };
+  return (node.mode & S_ISGID) != 0 ||
+         std::any_of(node.extra->xattrs.begin(), node.extra->xattrs.end(), is_default);
+}
+
+Status RoundReceiver::take_directories(std::string_view payload) {
+  for (Decoder in(payload); !in.done();) {
+    const Op op = in.op();
+    const NodeId id = in.node();
+    const NodeId directory = in.node();
+    const std::string_view name = inventory_.keep(in.name());
+    if (in.failed() || op != Op::kMakeDirectory)
+      return refuse(directory, name, "the operation is malformed");
+    TRANSSHIP_TRY(check_new(id, directory, name));
+    auto handle = handles_.open(directory);
+    if (!handle) return handle.error();
+    if (lost_and_found_ && directory == kRootNode && name == kLostAndFound) {
+      lost_and_found_ = false;
+    } else if (::mkdirat((*handle)->get(), std::string(name).c_str(), 0700) < 0) {
+      const int error = errno;
+      if (error == EEXIST) return refuse(directory, name, "it came twice");
+      return path_error("make directory", inventory_.path(directory, name), error);
+    }
+    Node& node = inventory_.at(id);
+    node.mode = S_IFDIR | 0700;
+    node.parent = directory;
+    node.more().name = name;
+    node.set(Node::kStale | Node::kUnverified);
+    touch(directory);
+    new_names_.push_back({directory, name, id});
+    if (options_.progress != nullptr) ++options_.progress->entries;
+  }
+  return {};
+}
+
+Status RoundReceiver::take_nodes(const std::shared_ptr<const Frame>& frame) {
+  WriteLanes::Batch batch{frame, {}};
+  std::optional<size_t> lane;
+  for (Decoder in(frame->payload()); !in.done();) {
+    auto job = read_job(in, lane);
+    if (!job) return job.error();
+    if (job->op != Op::kDirectory) batch.jobs.push_back(std::move(job).value());
+  }
+  if (!batch.jobs.empty()) lanes_.add(*lane, std::move(batch));
+  return {};
+}
+
+Result<WriteJob> RoundReceiver::read_job(Decoder& in, std::optional<size_t>& lane) {
+  WriteJob job;
+  job.op = in.op();
+  const NodeId id = in.node();
+  if (in.failed()) return corrupt(".", "an operation is malformed");
+  if (job.op == Op::kData || job.op == Op::kHole || job.op == Op::kCloseFile) {
+    TRANSSHIP_TRY(read_piece(in, id, job, lane));
+  } else if (job.op == Op::kDirectory) {
+    if (id >= inventory_.size() || !inventory_.at(id).is_directory() || id == kTransitNode)
+      return corrupt(".", "metadata come for a directory that is not there");
+    Node& node = inventory_.at(id);
+    in.metadata(node);
+    node.set(Node::kStale | Node::kUnverified);
+  } else {
+    TRANSSHIP_TRY(read_node(in, id, job, lane));
+  }
+  if (in.failed()) return refuse(job.directory, job.name, "its operation is malformed");
+  return job;
+}
+
+Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
+                                std::optional<size_t>& lane) {
+  job.directory = in.node();
+  job.name = in.name();
+  if (in.failed()) return {};
+  bool fresh = job.op == Op::kNewFile || job.op == Op::kNewNode;
+  if (job.op == Op::kOpenFile) {
+    job.opening = static_cast<Opening>(in.number(static_cast<uint64_t>(Opening::kEmptied)));
+    fresh = job.opening == Opening::kNew;
+  } else if (!fresh && job.op != Op::kFileContent && job.op != Op::kMetadata) {
+    return refuse(job.directory, job.name, "its operation is none that is known");
+  }
+  if (fresh) {
+    job.name = inventory_.keep(job.name);
+    TRANSSHIP_TRY(check_new(id, job.directory, job.name));
+    new_names_.push_back({job.directory, job.name, id});
+    inventory_.at(id).parent = job.directory;
+    touch(job.directory);
+    job.inherits = inherits(job.directory);
+  } else {
+    TRANSSHIP_TRY(check_place(id, job.directory, job.name));
+    job.name = inventory_.find_child(job.directory, job.name)->name();  // outlives the frame
+  }
+  TRANSSHIP_TRY(check_once(id));
+  Node& node = inventory_.at(id);
+  job.node = &node;
+  const bool is_file = job.op != Op::kMetadata && job.op != Op::kNewNode;
+  if (!fresh && (node.is_directory() || (is_file && !node.is_regular())))
+    return refuse(job.directory, job.name, "it is of another type");
+  if (job.op == Op::kOpenFile) {
+    if (fresh) node.mode = S_IFREG | 0600;
+    job.file = std::make_shared<OpenFile>();
+  } else {
+    in.metadata(node);
+    if (is_file) {
+      node.content = in.digest();
+      job.content = in.text(kLargestFrame);
+    }
+    if (in.failed()) return {};
+    if (fresh && (node.is_directory() || is_file != node.is_regular()))
+      return refuse(job.directory, job.name, "it is of another type");
+    if (is_file) {
+      const auto size = static_cast<int64_t>(job.content.size());
+      TRANSSHIP_TRY(count_bytes(id, size));
+      if (options_.progress != nullptr) options_.progress->bytes += size;
+    }
+  }
+  auto handle = handles_.open(job.directory);
+  if (!handle) return handle.error();
+  job.handle = std::move(handle).value();
+  if (!lane) lane = lanes_.lane_for(job.directory);
+  if (job.op == Op::kOpenFile) large_[id] = {*lane, job.file, job.directory, job.name};
+  return {};
+}
+
+// Of a large file.
+Status RoundReceiver::read_piece(Decoder& in, NodeId id, WriteJob& job,
+                                 std::optional<size_t>& lane) {
+  const auto found = large_.find(id);
+  if (found == large_.end()) return corrupt(".", "a piece comes of a file that is not open");
+  Large& large = found->second;
+  Node& node = inventory_.at(id);
+  job.directory = large.directory;
+  job.name = large.name;
+  job.node = &node;
+  job.file = large.file;
+  if (lane && *lane != large.lane) return corrupt(".", "pieces of two files are mixed");
+  lane = large.lane;
+  if (job.op == Op::kCloseFile) {
+    in.metadata(node);
+    const auto size = static_cast<int64_t>(in.number(INT64_MAX));
+    node.content = in.digest();
+    if (in.failed()) return {};
+    TRANSSHIP_TRY(count_bytes(id, size));
+    large_.erase(found);
+    return {};
+  }
+  job.offset = static_cast<int64_t>(in.number(INT64_MAX));
+  if (job.op == Op::kData) {
+    job.content = in.text(kLargestFrame);
+    job.length = static_cast<int64_t>(job.content.size());
+    if (options_.progress != nullptr) options_.progress->bytes += job.length;
+  } else {
+    job.length = static_cast<int64_t>(in.number(INT64_MAX));
+  }
+  if (job.length <= 0 || job.length > options_.limits.bytes ||
+      job.offset > options_.limits.bytes - job.length)
+    return corrupt(".", "a piece of a file is empty, or beyond the bytes allowed");
+  return {};
+}
+
+Status RoundReceiver::end_round() {
+  lanes_.drain();
+  TRANSSHIP_TRY(failure());
+  if (!large_.empty()) return corrupt(".", "a file in pieces has no end");
+  if (!detached_.empty()) return corrupt(".", "something was detached and has no place");
+  merge_names();
+  auto root = handles_.open(kRootNode);
+  if (!root) return root.error();
+  if (transit_) {
+    if (::unlinkat((*root)->get(), std::string(inventory_.at(kTransitNode).extra->name).c_str(),
+                   AT_REMOVEDIR) < 0)
+      return errno_error("remove the directory for moves", errno);
+    handles_.forget(kTransitNode);
+    transit_ = false;
+    touch(kRootNode);
+  }
+  if (lost_and_found_ &&
+      ::unlinkat((*root)->get(), std::string(kLostAndFound).c_str(), AT_REMOVEDIR) < 0)
+    return path_error("remove the empty directory", "./lost+found", errno);
+  lost_and_found_ = false;
+  for (NodeId id = 0; id < inventory_.size(); ++id) {
+    Node& node = inventory_.at(id);
+    if (!node.is_directory() || !node.has(Node::kStale)) continue;
+    inventory_.sort_children(id);
+    auto handle = handles_.open(id);
+    if (!handle) return handle.error();
+    if (const Written failed = writer_.settle((*handle)->get(), node))
+      return path_error(failed->tried, inventory_.path(id), failed->error);
+    node.clear(Node::kStale);
+    node.set(Node::kUnverified);
+  }
+  ++round_;
+  return {};
+}
+
+}  // namespace transship::transfer

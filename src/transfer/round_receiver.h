@@ -1,0 +1,89 @@
+// RoundReceiver: takes the rounds of one volume into one directory, everything in them checked, and
+// reads back what it wrote.
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "transfer/write_lanes.h"
+
+namespace transship::transfer {
+
+class RoundReceiver {
+ public:
+  // `root` must outlive it.
+  RoundReceiver(int root, const ReceiveOptions& options);
+
+  // Before the first round. kPreconditionFailed unless the directory is empty but for an empty
+  // lost+found. Takes away what entries would inherit from it.
+  Status begin();
+
+  // One of kDirectories, kNames, kNodes. What is written on other threads may fail only in
+  // end_round().
+  Status take(Frame frame);
+
+  // Everything of the round is written, and all metadata are set.
+  Status end_round();
+
+  // Syncs, and reads back everything that was written since it was read back last. kCorrupt names
+  // the paths that differ. After a final round (`whole`) every entry on the disk is looked at, and
+  // anything that was not sent, or changed since it was read back, is found, too.
+  Status verify(bool whole);
+
+  // Of all that was received.
+  [[nodiscard]] Summary summary() const { return inventory_.summary(); }
+
+ private:
+  struct Large {
+    size_t lane = 0;
+    std::shared_ptr<OpenFile> file;
+    NodeId directory = kRootNode;
+    std::string_view name;
+  };
+  struct NewName {
+    NodeId directory = kRootNode;
+    std::string_view name;
+    NodeId node = kRootNode;
+  };
+
+  Status take_directories(std::string_view payload);
+  Status take_names(std::string_view payload);
+  Status change_name(Op op, Decoder& in);
+  Status attach(NodeId id, NodeId directory, std::string_view name);
+  Status link(NodeId id, NodeId directory, std::string_view name, Decoder& in);
+  Status open_transit();
+  Status take_nodes(const std::shared_ptr<const Frame>& frame);
+  Result<WriteJob> read_job(Decoder& in, std::optional<size_t>& lane);
+  Status read_piece(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
+  Status read_node(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
+  Status take_directory(Decoder& in);
+
+  Status check_new(NodeId id, NodeId directory, std::string_view name);
+  Status check_place(NodeId id, NodeId directory, std::string_view name);
+  Status check_once(NodeId id);
+  Status count_bytes(NodeId id, int64_t size);
+  void grow(NodeId id);
+  void merge_names();
+  void touch(NodeId directory) { inventory_.at(directory).set(Node::kStale); }
+  [[nodiscard]] bool inherits(NodeId directory) const;
+  Status failure();
+  Error refuse(NodeId directory, std::string_view name, const char* why) const;
+
+  int root_;
+  ReceiveOptions options_;
+  Inventory inventory_;
+  DirectoryHandles handles_;
+  WriteLanes lanes_;
+  NodeWriter writer_;
+  uint16_t round_ = 1;
+  bool lost_and_found_ = false;  // an empty one is there that no entry has taken over
+  bool transit_ = false;         // the transit directory is there
+  int64_t bytes_ = 0;            // all files' sizes
+  int64_t entries_ = 1;
+  std::vector<NewName> new_names_;  // not in the inventory yet
+  std::unordered_map<NodeId, Large> large_;
+  std::unordered_map<NodeId, bool> detached_;
+};
+
+}  // namespace transship::transfer

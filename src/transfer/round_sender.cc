@@ -1,0 +1,261 @@
+#include "transfer/round_sender.h"
+
+#include <algorithm>
+
+#include "transfer/xattrs.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kFrame = 128 << 10;
+constexpr size_t kItems = 64;
+
+}  // namespace
+
+Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* progress) {
+  const int64_t before = out_.written();
+  final_ = final;
+  entries_ = 0;
+  TRANSSHIP_TRY(source_.look(until));
+  const Inventory& inventory = source_.inventory();
+  handles_.emplace(root_, inventory);
+  int64_t bytes = 0;
+  for (NodeId id = 0; id < inventory.size(); ++id) bytes += inventory.at(id).size;
+  TRANSSHIP_TRY(send_names());
+  {
+    FileSender files(inventory, out_, {final, block_size_for(bytes), until, progress});
+    TRANSSHIP_TRY(send_files(files));
+    TRANSSHIP_TRY(files.finish());
+  }
+  TRANSSHIP_TRY(send_links());
+  TRANSSHIP_TRY(send_directories(final));
+  if (!final) source_.settle();
+  return RoundTotals{out_.written() - before, entries_};
+}
+
+Status RoundSender::change_name(Op op, NodeId node, NodeId directory, std::string_view name) {
+  Encoder(pending_).op(op).number(node).place(directory, name);
+  ++entries_;
+  return pending_.size() < kFrame ? Status() : flush(FrameKind::kNames, pending_);
+}
+
+Status RoundSender::link(NodeId node, NodeId directory, std::string_view name, const Place& there) {
+  Encoder(pending_)
+      .op(Op::kLink)
+      .number(node)
+      .place(directory, name)
+      .place(there.directory, there.name);
+  ++entries_;
+  return pending_.size() < kFrame ? Status() : flush(FrameKind::kNames, pending_);
+}
+
+Status RoundSender::flush(FrameKind kind, std::string& operations) {
+  if (operations.empty()) return {};
+  const Status written = out_.write(kind, operations);
+  operations.clear();
+  return written;
+}
+
+// First every name goes that is no more, so that no new one meets an old one. What lives on under
+// another name only is detached: renamed into a directory of the receiver's own, so that moves
+// need no order among themselves. Then come new directories, and the new names of what is there.
+Status RoundSender::send_names() {
+  detached_.clear();
+  added_names_.clear();
+  added_texts_.clear();
+  standing_.clear();
+  for (const NameChange& change : source_.added()) {
+    ++added_names_[change.node];
+    added_texts_.insert(change.name.data());
+    standing_[change.node] = {};
+  }
+  for (const NameChange& change : source_.gone()) TRANSSHIP_TRY(lose_name(change));
+  TRANSSHIP_TRY(flush(FrameKind::kNames, pending_));
+  TRANSSHIP_TRY(make_directories());
+  return add_names();
+}
+
+Status RoundSender::lose_name(const NameChange& change) {
+  Node& node = source_.inventory().at(change.node);
+  if (!source_.is_there(change.node)) {
+    if (node.is_directory()) return remove_directory(change);
+    node = Node();
+    return change_name(Op::kUnlink, change.node, change.directory, change.name);
+  }
+  const auto added = added_names_.find(change.node);
+  const bool stays = node.links > (added == added_names_.end() ? 0 : added->second);
+  const bool detach = !stays && detached_.insert(change.node).second;
+  return change_name(detach ? Op::kDetach : Op::kUnlink, change.node, change.directory,
+                     change.name);
+}
+
+// With all in it, from the bottom.
+Status RoundSender::remove_directory(const NameChange& change) {
+  struct Level {
+    NameChange change;
+    size_t next = 0;
+  };
+  Inventory& inventory = source_.inventory();
+  std::vector<Level> levels = {{change, 0}};
+  while (!levels.empty()) {
+    const NameChange at = levels.back().change;
+    const auto& children = inventory.at(at.node).more().children;
+    if (levels.back().next == children.size()) {
+      TRANSSHIP_TRY(change_name(Op::kRemoveDirectory, at.node, at.directory, at.name));
+      inventory.at(at.node) = Node();
+      levels.pop_back();
+      continue;
+    }
+    const Child child = children[levels.back().next++];
+    const Node& inside = inventory.at(child.node);
+    if (inside.has(Node::kFresh)) continue;  // never sent
+    const NameChange lost{at.node, child.name(), child.node};
+    if (inside.is_directory() && !source_.is_there(child.node)) {
+      levels.push_back({lost, 0});
+    } else {
+      TRANSSHIP_TRY(lose_name(lost));
+    }
+  }
+  return {};
+}
+
+Status RoundSender::make_directories() {
+  Inventory& inventory = source_.inventory();
+  std::vector<NodeId> waiting = {kRootNode};
+  while (!waiting.empty()) {
+    const NodeId directory = waiting.back();
+    waiting.pop_back();
+    for (const Child& child : inventory.at(directory).more().children) {
+      if (!standing_.empty() && !added_texts_.contains(child.text)) {
+        const auto standing = standing_.find(child.node);
+        if (standing != standing_.end()) standing->second = {directory, child.name(), false};
+      }
+      Node& node = inventory.at(child.node);
+      if (!node.is_directory()) continue;
+      waiting.push_back(child.node);
+      if (!node.has(Node::kFresh)) continue;
+      node.clear(Node::kFresh);
+      Encoder(pending_).op(Op::kMakeDirectory).number(child.node).place(directory, child.name());
+      ++entries_;
+      if (pending_.size() >= kFrame) TRANSSHIP_TRY(flush(FrameKind::kDirectories, pending_));
+    }
+  }
+  return flush(FrameKind::kDirectories, pending_);
+}
+
+Status RoundSender::add_names() {
+  for (const NameChange& change : source_.added()) {
+    if (detached_.erase(change.node) != 0) {
+      standing_[change.node] = {change.directory, change.name, false};
+      TRANSSHIP_TRY(change_name(Op::kAttach, change.node, change.directory, change.name));
+    } else {
+      TRANSSHIP_TRY(link(change.node, change.directory, change.name, standing_[change.node]));
+    }
+  }
+  return flush(FrameKind::kNames, pending_);
+}
+
+// Each node at the first of its names.
+Status RoundSender::send_files(FileSender& files) {
+  queued_.clear();
+  links_.clear();
+  Inventory& inventory = source_.inventory();
+  std::vector<NodeId> waiting = {kRootNode};
+  while (!waiting.empty()) {
+    const NodeId directory = waiting.back();
+    waiting.pop_back();
+    std::vector<FileItem> found;
+    const auto& children = inventory.at(directory).more().children;
+    for (const Child& child : children) {
+      Node& node = inventory.at(child.node);
+      if (node.is_directory()) {
+        waiting.push_back(child.node);
+        continue;
+      }
+      if (node.links > 1) {
+        // Its flags are a thread's once it is queued.
+        const auto queued = queued_.find(child.node);
+        if (queued != queued_.end()) {
+          if (queued->second.fresh) links_.push_back({directory, child.name(), child.node});
+          continue;
+        }
+        queued_[child.node] = {directory, child.name(), node.has(Node::kFresh)};
+      }
+      if (node.has(Node::kFresh | Node::kStale))
+        found.push_back({child.node, &node, directory, child.name(), nullptr});
+    }
+    if (!found.empty()) TRANSSHIP_TRY(queue_files(directory, std::move(found), files));
+  }
+  TRANSSHIP_TRY(files.add(std::move(gathered_)));
+  gathered_ = {};
+  gathered_bytes_ = 0;
+  return {};
+}
+
+// In the order of inode numbers, which is about the order on disk.
+Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files) {
+  auto handle = handles_->open(directory);
+  if (!handle) {
+    if (final_ || handle.error().code != ErrorCode::kNotFound) return handle.error();
+    return {};  // gone meanwhile
+  }
+  std::sort(found.begin(), found.end(),
+            [](const FileItem& a, const FileItem& b) { return a.node->inode < b.node->inode; });
+  entries_ += static_cast<int64_t>(found.size());
+  for (FileItem& item : found) {
+    item.handle = *handle;
+    const int64_t size = item.node->size;
+    if (size > kSmallFile) {
+      std::vector<FileItem> alone;
+      alone.push_back(std::move(item));
+      TRANSSHIP_TRY(files.add(std::move(alone)));
+      continue;
+    }
+    gathered_.push_back(std::move(item));
+    gathered_bytes_ += size;
+    if (gathered_.size() < kItems && gathered_bytes_ < kSmallFile) continue;
+    TRANSSHIP_TRY(files.add(std::move(gathered_)));
+    gathered_ = {};
+    gathered_bytes_ = 0;
+  }
+  return {};
+}
+
+// A node that went before it could be read is still fresh, and has no names there.
+Status RoundSender::send_links() {
+  for (const NameChange& change : links_) {
+    if (!source_.inventory().at(change.node).has(Node::kFresh))
+      TRANSSHIP_TRY(link(change.node, change.directory, change.name, queued_[change.node]));
+  }
+  return flush(FrameKind::kNames, pending_);
+}
+
+// When all is in them: what is made in a directory changes its time.
+Status RoundSender::send_directories(bool final) {
+  Inventory& inventory = source_.inventory();
+  std::vector<NodeId> waiting = {kRootNode};
+  while (!waiting.empty()) {
+    const NodeId directory = waiting.back();
+    waiting.pop_back();
+    Node& node = inventory.at(directory);
+    for (const Child& child : node.more().children) {
+      if (inventory.at(child.node).is_directory()) waiting.push_back(child.node);
+    }
+    if (!node.has(Node::kStale)) continue;
+    auto handle = handles_->open(directory);
+    if (!handle) {
+      if (final || handle.error().code != ErrorCode::kNotFound) return handle.error();
+      continue;
+    }
+    auto xattrs = XattrPlace((*handle)->get()).read(inventory.path(directory));
+    if (!xattrs) return xattrs.error();
+    node.more().xattrs = std::move(*xattrs);
+    Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
+    node.clear(Node::kStale);
+    ++entries_;
+    if (pending_.size() >= kFrame) TRANSSHIP_TRY(flush(FrameKind::kNodes, pending_));
+  }
+  return flush(FrameKind::kNodes, pending_);
+}
+
+}  // namespace transship::transfer

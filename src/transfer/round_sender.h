@@ -1,0 +1,73 @@
+// RoundSender: what changed in one volume since the last round, as operations (docs/rounds.md).
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "transfer/file_sender.h"
+#include "transfer/source_tree.h"
+
+namespace transship::transfer {
+
+// What a round found and sent.
+struct RoundTotals {
+  int64_t bytes = 0;    // over the wire
+  int64_t entries = 0;  // nodes and names that were sent
+};
+
+class RoundSender {
+ public:
+  // `root` and `out` must outlive it.
+  RoundSender(int root, FrameWriter& out) : source_(root), out_(out), root_(root) {}
+
+  // One round, without the frames around it. A final one is kConflict where something changes while
+  // it is read.
+  Result<RoundTotals> send(bool final, const Until& until, Progress* progress);
+
+  // After a final round: kConflict where anything is not as it was sent.
+  Status check_unchanged(const Until& until) { return source_.check_unchanged(until); }
+
+  // After a final round: of what the receiver should have now.
+  [[nodiscard]] Summary summary() { return source_.inventory().summary(); }
+
+ private:
+  // A name, where a node is that several lead to.
+  struct Place {
+    NodeId directory = kRootNode;
+    std::string_view name;
+    bool fresh = false;
+  };
+
+  Status send_names();
+  Status lose_name(const NameChange& change);
+  Status remove_directory(const NameChange& change);
+  Status make_directories();
+  Status add_names();
+  Status send_files(FileSender& files);
+  Status queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files);
+  Status send_links();
+  Status send_directories(bool final);
+  Status change_name(Op op, NodeId node, NodeId directory, std::string_view name);
+  Status link(NodeId node, NodeId directory, std::string_view name, const Place& there);
+  Status flush(FrameKind kind, std::string& operations);
+
+  SourceTree source_;
+  FrameWriter& out_;
+  std::optional<DirectoryHandles> handles_;  // this round's
+  int root_;
+  bool final_ = false;
+  std::string pending_;                               // operations not written yet
+  std::unordered_map<NodeId, uint32_t> added_names_;  // how many a node got
+  std::unordered_set<const char*> added_texts_;       // their texts
+  std::unordered_set<NodeId> detached_;
+  std::unordered_map<NodeId, Place> standing_;  // where those are that get names
+  std::unordered_map<NodeId, Place> queued_;    // nodes of several names
+  std::vector<NameChange> links_;               // further names of new nodes
+  std::vector<FileItem> gathered_;
+  int64_t gathered_bytes_ = 0;
+  int64_t entries_ = 0;
+};
+
+}  // namespace transship::transfer

@@ -1,0 +1,283 @@
+// RoundReceiver's reading back: is what is on the disk what came?
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include "transfer/batch_workers.h"
+#include "transfer/beneath.h"
+#include "transfer/differences.h"
+#include "transfer/round_receiver.h"
+#include "transfer/survey.h"
+#include "transfer/xattrs.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kBuffer = 512 << 10;
+constexpr size_t kItems = 64;
+constexpr int64_t kItemBytes = 1 << 20;
+
+struct Item {
+  Node* node = nullptr;
+  NodeId directory = kRootNode;
+  std::string_view name;  // empty: the directory itself
+  DirectoryHandle handle;
+};
+
+std::string path_of(const Inventory& inventory, const Item& item) {
+  return item.name.empty() ? inventory.path(item.directory)
+                           : inventory.path(item.directory, item.name);
+}
+
+// What of the metadata differs; "" for nothing. Of directories neither size nor links are carried.
+std::string difference(const Node& node, const NodeStat& stat) {
+  if ((node.mode & S_IFMT) != (stat.mode & S_IFMT)) return "is of another type";
+  if (node.mode != stat.mode) return "has another mode";
+  if (node.uid != stat.uid || node.gid != stat.gid) return "has another owner";
+  if (node.mtime_seconds != stat.mtime_seconds || node.mtime_nanoseconds != stat.mtime_nanoseconds)
+    return "has another modification time";
+  if (node.is_regular() && node.size != stat.size) return "has another size";
+  if (!node.is_directory() && node.links != stat.links) return "is hard-linked to other names";
+  if ((S_ISCHR(node.mode) || S_ISBLK(node.mode)) &&
+      (node.extra->device_major != stat.device_major ||
+       node.extra->device_minor != stat.device_minor))
+    return "has another device number";
+  return "";
+}
+
+// One thread's part of reading back.
+class Reader {
+ public:
+  Reader(const Inventory& inventory, const ReceiveOptions& options, Differences& differences)
+      : inventory_(inventory), options_(options), differences_(differences), buffer_(kBuffer) {}
+
+  Status read(const std::vector<Item>& items) {
+    for (const Item& item : items) {
+      TRANSSHIP_TRY(options_.until.check("read the volume back"));
+      auto found = read_one(item);
+      if (!found) return found.error();
+      if (!found->empty()) {
+        differences_.add(path_of(inventory_, item), *found);
+        continue;
+      }
+      item.node->clear(Node::kUnverified);
+      if (options_.progress != nullptr) ++options_.progress->verified_entries;
+    }
+    return {};
+  }
+
+ private:
+  // What differs.
+  Result<std::string> read_one(const Item& item) {
+    Node& node = *item.node;
+    UniqueFd file;
+    struct statx stat {};
+    if (node.is_regular()) {
+      auto opened = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
+      if (!opened && errno == ENOENT) return std::string("is missing");
+      if (!opened) return path_error("open", path_of(inventory_, item), errno);
+      file = std::move(opened).value();
+    }
+    const bool itself = node.is_regular() || item.name.empty();
+    const int fd = node.is_regular() ? file.get() : item.handle->get();
+    const std::string name = itself ? "" : std::string(item.name);
+    if (::statx(fd, name.c_str(), AT_SYMLINK_NOFOLLOW | (itself ? AT_EMPTY_PATH : 0),
+                STATX_BASIC_STATS, &stat) < 0) {
+      if (errno == ENOENT) return std::string("is missing");
+      return path_error("stat", path_of(inventory_, item), errno);
+    }
+    const NodeStat found = node_stat(stat);
+    if (std::string other = difference(node, found); !other.empty()) return other;
+    auto xattrs = (itself ? XattrPlace(fd) : XattrPlace(fd, name)).read(kNoPath);
+    if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
+    if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty())
+      return std::string("has other extended attributes");
+    if (S_ISLNK(node.mode) && !has_target(item)) return std::string("has another target");
+    if (node.is_regular()) {
+      auto digest = hash(item, file.get());
+      if (!digest) return digest.error();
+      if (*digest != node.content) return std::string("has other content");
+    }
+    // From here on its time of change shows whether anybody else had a hand in it.
+    node.inode = found.inode;
+    node.ctime_seconds = found.ctime_seconds;
+    node.ctime_nanoseconds = found.ctime_nanoseconds;
+    return std::string();
+  }
+
+  static bool has_target(const Item& item) {
+    char target[PATH_MAX];
+    const ssize_t length =
+        ::readlinkat(item.handle->get(), std::string(item.name).c_str(), target, sizeof target);
+    return length >= 0 &&
+           item.node->extra->link_target == std::string_view(target, static_cast<size_t>(length));
+  }
+
+  Result<Sha256::Digest> hash(const Item& item, int file) {
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);  // from the disk, where it can be
+    int64_t have = 0;
+    while (true) {
+      const ssize_t n = ::read(file, buffer_.data(), buffer_.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return path_error("read back", path_of(inventory_, item), errno);
+      sha_.update(Bytes(buffer_).first(static_cast<size_t>(n)));
+      have += n;
+      if (options_.progress != nullptr) options_.progress->verified_bytes += n;
+      if (n == 0 || have >= item.node->size) return sha_.finish();
+      TRANSSHIP_TRY(options_.until.check("read the volume back"));
+    }
+  }
+
+  static const inline std::string kNoPath;
+
+  const Inventory& inventory_;
+  const ReceiveOptions& options_;
+  Differences& differences_;
+  std::vector<std::byte> buffer_;
+  Sha256 sha_;
+};
+
+// Every entry on the disk against the inventory: what is not as it was when it was read back is to
+// be read back again.
+class Comparison final : public SurveyVisitor {
+ public:
+  Comparison(Inventory& inventory, Differences& differences)
+      : inventory_(inventory), differences_(differences) {}
+
+  Result<std::unique_ptr<DirectoryVisit>> begin(NodeId directory, const NodeStat& stat) override {
+    look_at(inventory_.at(directory), stat);
+    return std::unique_ptr<DirectoryVisit>(std::make_unique<Visit>(*this, directory));
+  }
+  Status vanished(NodeId directory) override {
+    differences_.add(inventory_.path(directory), "is missing");
+    return {};
+  }
+  Status entry_vanished(NodeId directory) override {
+    differences_.add(inventory_.path(directory), "changed while it was read back");
+    return {};
+  }
+
+ private:
+  class Visit final : public DirectoryVisit {
+   public:
+    Visit(Comparison& whole, NodeId directory)
+        : whole_(whole),
+          directory_(directory),
+          children_(whole.inventory_.at(directory).extra->children) {}
+
+    Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) override {
+      for (const SurveyedEntry& entry : entries) {
+        while (next_ < children_.size() && children_[next_].name() < entry.name) miss();
+        if (next_ == children_.size() || children_[next_].name() != entry.name) {
+          whole_.differences_.add(whole_.inventory_.path(directory_, entry.name), "was not sent");
+          continue;
+        }
+        const NodeId id = children_[next_++].node;
+        Node& node = whole_.inventory_.at(id);
+        if (node.is_directory() && S_ISDIR(entry.stat.mode)) {
+          inside.push_back(id);
+          continue;
+        }
+        const std::string other = difference(node, entry.stat);
+        if (!other.empty()) {
+          whole_.differences_.add(whole_.inventory_.path(directory_, entry.name), other);
+        } else {
+          look_at(node, entry.stat);
+          if (node.inode != entry.stat.inode)
+            whole_.differences_.add(whole_.inventory_.path(directory_, entry.name),
+                                    "is hard-linked to other names");
+        }
+      }
+      return {};
+    }
+    Status end() override {
+      while (next_ < children_.size()) miss();
+      return {};
+    }
+
+   private:
+    void miss() {
+      whole_.differences_.add(whole_.inventory_.path(directory_, children_[next_++].name()),
+                              "is missing");
+    }
+
+    Comparison& whole_;
+    NodeId directory_;
+    const std::vector<Child>& children_;
+    size_t next_ = 0;
+  };
+
+  static void look_at(Node& node, const NodeStat& stat) {
+    const bool known = node.ctime_seconds == stat.ctime_seconds &&
+                       node.ctime_nanoseconds == stat.ctime_nanoseconds && node.inode == stat.inode;
+    if (!known) node.set(Node::kUnverified);
+    // The first name says what the inode is; all others must lead to it.
+    if (node.round != kCompared) node.inode = stat.inode;
+    node.round = kCompared;
+  }
+
+  static constexpr uint16_t kCompared = UINT16_MAX;
+
+  Inventory& inventory_;
+  Differences& differences_;
+};
+
+}  // namespace
+
+Status RoundReceiver::verify(bool whole) {
+  auto root = open_beneath(root_, ".", O_RDONLY | O_DIRECTORY, ".");
+  if (!root) return root.error();
+  if (::syncfs(root->get()) < 0) return errno_error("sync the volume's file system", errno);
+  Differences differences;
+  if (whole) {
+    Comparison comparison(inventory_, differences);
+    TRANSSHIP_TRY(survey(root_, inventory_, comparison, options_.until));
+    TRANSSHIP_TRY(differences.status());
+  }
+  BatchWorkers<Item> workers("verify", [&] {
+    return [reader = std::make_shared<Reader>(inventory_, options_, differences)](
+               const std::vector<Item>& items) { return reader->read(items); };
+  });
+  std::vector<Item> gathered;
+  int64_t gathered_bytes = 0;
+  std::vector<NodeId> waiting = {kRootNode};
+  std::vector<bool> seen(inventory_.size());
+  while (!waiting.empty()) {
+    const NodeId directory = waiting.back();
+    waiting.pop_back();
+    DirectoryHandle handle;
+    const auto queue = [&](NodeId id, std::string_view name) -> Status {
+      if (seen[id]) return {};  // a thread's, from then on
+      seen[id] = true;
+      Node& node = inventory_.at(id);
+      if (!node.has(Node::kUnverified)) return {};
+      if (!handle) {
+        auto opened = handles_.open(directory);
+        if (!opened) return opened.error();
+        handle = std::move(opened).value();
+      }
+      gathered.push_back({&node, directory, name, handle});
+      gathered_bytes += node.size;
+      if (gathered.size() < kItems && gathered_bytes < kItemBytes) return {};
+      gathered_bytes = 0;
+      return workers.add(std::exchange(gathered, {}));
+    };
+    TRANSSHIP_TRY(queue(directory, ""));
+    for (const Child& child : inventory_.at(directory).more().children) {
+      if (inventory_.at(child.node).is_directory()) {
+        waiting.push_back(child.node);
+      } else {
+        TRANSSHIP_TRY(queue(child.node, child.name()));
+      }
+    }
+  }
+  TRANSSHIP_TRY(workers.add(std::move(gathered)));
+  TRANSSHIP_TRY(workers.finish());
+  return differences.status();
+}
+
+}  // namespace transship::transfer

@@ -1,0 +1,229 @@
+#include "transfer/source_tree.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <chrono>
+
+#include "transfer/beneath.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr long kXfs = 0x58465342;
+
+// Those that set a file's times when a clean page of a mapping is first written to, having made
+// pages read-only when they wrote them back.
+bool times_show_mapped_writes(long type) {
+  return type == EXT4_SUPER_MAGIC || type == kXfs || type == BTRFS_SUPER_MAGIC ||
+         type == F2FS_SUPER_MAGIC;
+}
+
+// For file systems that keep times in steps of up to two seconds.
+constexpr int64_t kCoarsest = 2;
+
+// Whether the inode may be the node's still: another may have its number by now. Files and
+// directories are looked into again then; a link's target, say, is what it was made with.
+bool may_be(const Node& node, const NodeStat& stat) {
+  if (node.inode != stat.inode || (node.mode & S_IFMT) != (stat.mode & S_IFMT)) return false;
+  return node.is_regular() || node.is_directory() || !node.differs(stat);
+}
+
+}  // namespace
+
+// One directory: its names, merged with those it had.
+class SourceTree::Visit final : public DirectoryVisit {
+ public:
+  Visit(SourceTree& tree, NodeId directory)
+      : tree_(tree),
+        directory_(directory),
+        old_(std::move(tree.inventory_.at(directory).more().children)) {
+    tree_.inventory_.at(directory).extra->children.clear();
+  }
+
+  Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) override {
+    for (const SurveyedEntry& entry : entries) {
+      while (next_ < old_.size() && old_[next_].name() < entry.name) TRANSSHIP_TRY(lose());
+      NodeId node = kRootNode;
+      if (next_ < old_.size() && old_[next_].name() == entry.name && is_same(entry.stat)) {
+        node = old_[next_].node;
+        tree_.meet_again(node, entry.stat);
+        tree_.inventory_.add_child(directory_, old_[next_++].name(), node);
+      } else {
+        if (tree_.strict_) return tree_.changed(tree_.inventory_.path(directory_, entry.name));
+        node = tree_.meet(directory_, entry.name, entry.stat);
+      }
+      if (tree_.strict_ && tree_.inventory_.at(node).has(Node::kStale))
+        return tree_.changed(tree_.inventory_.path(directory_, entry.name));
+      if (S_ISDIR(entry.stat.mode)) inside.push_back(node);
+    }
+    return {};
+  }
+
+  Status end() override {
+    while (next_ < old_.size()) TRANSSHIP_TRY(lose());
+    return {};
+  }
+
+ private:
+  // Whether the name still leads to the same node, and to no other that has its inode now.
+  [[nodiscard]] bool is_same(const NodeStat& stat) const {
+    const Node& node = tree_.inventory_.at(old_[next_].node);
+    return may_be(node, stat) && (!node.is_directory() || !tree_.is_there(old_[next_].node));
+  }
+
+  Status lose() {
+    const Child& child = old_[next_++];
+    if (tree_.strict_) return tree_.changed(tree_.inventory_.path(directory_, child.name()));
+    if (!tree_.inventory_.at(child.node).has(Node::kFresh))
+      tree_.gone_.push_back({directory_, child.name(), child.node});
+    return {};
+  }
+
+  SourceTree& tree_;
+  NodeId directory_;
+  std::vector<Child> old_;
+  size_t next_ = 0;
+};
+
+Status SourceTree::look(const Until& until) {
+  auto root = open_for_reading(root_, ".", O_DIRECTORY, ".");
+  if (!root) return root.error();
+  struct statfs file_system {};
+  if (::fstatfs(root->get(), &file_system) < 0) return errno_error("look at the volume", errno);
+  trusts_times_ = times_show_mapped_writes(file_system.f_type);
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  // Not needed before the first look: there is nothing yet that it could have missed.
+  if (trusts_times_ && ::syncfs(root->get()) < 0)
+    return errno_error("sync the volume's file system", errno);
+  unsure_since_ = now.tv_sec - kCoarsest;
+  strict_ = false;
+  ++round_;
+  index_nodes();
+  several_names_.clear();
+  TRANSSHIP_TRY(survey_tree(until));
+  known_ = {};
+  return {};
+}
+
+Status SourceTree::check_unchanged(const Until& until) {
+  strict_ = true;
+  ++round_;
+  several_names_.clear();
+  return survey_tree(until);
+}
+
+Status SourceTree::survey_tree(const Until& until) {
+  inventory_.at(kRootNode).links = 1;
+  return survey(root_, inventory_, *this, until);
+}
+
+void SourceTree::index_nodes() {
+  known_.clear();
+  if (round_ == 1) return;
+  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
+    if (inventory_.at(id).exists()) known_.push_back({inventory_.at(id).inode, id});
+  }
+  std::sort(known_.begin(), known_.end(),
+            [](const Known& a, const Known& b) { return a.inode < b.inode; });
+}
+
+Result<std::unique_ptr<DirectoryVisit>> SourceTree::begin(NodeId directory, const NodeStat& stat) {
+  Node& node = inventory_.at(directory);
+  if (strict_ && node.differs(stat)) return changed(inventory_.path(directory));
+  if (directory == kRootNode) {
+    meet_again(kRootNode, stat);
+    node.links = 1;
+  } else if (node.differs(stat)) {
+    node.set(Node::kStale);
+  }
+  return std::unique_ptr<DirectoryVisit>(std::make_unique<Visit>(*this, directory));
+}
+
+// It is sent as an empty one; the next round will find that its name is gone.
+Status SourceTree::vanished(NodeId directory) {
+  if (strict_) return changed(inventory_.path(directory));
+  inventory_.at(directory).set(Node::kStale);
+  return Visit(*this, directory).end();
+}
+
+Status SourceTree::entry_vanished(NodeId directory) {
+  return strict_ ? Status(changed(inventory_.path(directory))) : Status();
+}
+
+NodeId SourceTree::find_node(const NodeStat& stat) const {
+  const auto several = several_names_.find(stat.inode);
+  if (several != several_names_.end()) return several->second;
+  auto at =
+      std::lower_bound(known_.begin(), known_.end(), stat.inode,
+                       [](const Known& known, uint64_t inode) { return known.inode < inode; });
+  for (; at != known_.end() && at->inode == stat.inode; ++at) {
+    const Node& node = inventory_.at(at->node);
+    if (!may_be(node, stat)) continue;
+    // One that has been met elsewhere: a directory that moved meanwhile, or a name that went.
+    if (is_there(at->node) && (node.is_directory() || stat.links < 2)) continue;
+    return at->node;
+  }
+  return kRootNode;
+}
+
+// A name that the directory did not have. That the inode is known is a hint, no more: whatever is
+// said of the node is compared, not believed.
+NodeId SourceTree::meet(NodeId directory, std::string_view name, const NodeStat& stat) {
+  const std::string_view kept = inventory_.keep(name);
+  NodeId node = find_node(stat);
+  if (node == kRootNode) {
+    node = inventory_.add();
+    inventory_.at(node).take(stat);
+    inventory_.at(node).round = round_;
+    inventory_.at(node).set(Node::kFresh | Node::kStale);
+    if (S_ISDIR(stat.mode)) inventory_.at(node).more();
+  } else {
+    meet_again(node, stat);
+    inventory_.at(node).set(Node::kStale);
+    if (!inventory_.at(node).has(Node::kFresh)) added_.push_back({directory, kept, node});
+  }
+  if (!S_ISDIR(stat.mode) && stat.links > 1) several_names_[stat.inode] = node;
+  inventory_.add_child(directory, kept, node);
+  return node;
+}
+
+// A node that was known.
+void SourceTree::meet_again(NodeId id, const NodeStat& stat) {
+  Node& node = inventory_.at(id);
+  if (node.round != round_) {
+    node.round = round_;
+    node.links = 0;
+    if (node.differs(stat)) {
+      node.take(stat);
+      node.set(Node::kStale);
+    } else if (!strict_ && !trusts_times_ && S_ISREG(stat.mode) && stat.size > 0) {
+      node.set(Node::kStale);
+    }
+  }
+  if (!S_ISDIR(stat.mode) && stat.links > 1) several_names_[stat.inode] = id;
+}
+
+void SourceTree::settle() {
+  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
+    Node& node = inventory_.at(id);
+    // It changed about when, or after, this round began, and may again without its times' moving.
+    if (node.exists() && node.ctime_seconds >= unsure_since_) node.set(Node::kStale);
+  }
+  gone_.clear();
+  added_.clear();
+}
+
+Error SourceTree::changed(const std::string& path) {
+  return {ErrorCode::kConflict, quoted(path) +
+                                    " changed while the volume was read: is the pod, or somebody "
+                                    "else, still writing?"};
+}
+
+}  // namespace transship::transfer

@@ -1,0 +1,74 @@
+// SourceTree: the sender's picture of a volume through the rounds: what the receiver has, what the
+// volume holds now, and so what there is to send.
+#pragma once
+
+#include <unordered_map>
+#include <vector>
+
+#include "transfer/survey.h"
+
+namespace transship::transfer {
+
+// A name that the receiver has and that is no more, or that is new to a node that the receiver has.
+struct NameChange {
+  NodeId directory = kRootNode;
+  std::string_view name;
+  NodeId node = kRootNode;
+};
+
+class SourceTree final : private SurveyVisitor {
+ public:
+  // `root` must outlive it.
+  explicit SourceTree(int root) : root_(root) {}
+
+  // Looks at everything. Afterwards nodes are fresh or stale (Node::Flag) or as the receiver has
+  // them; `gone` and `added` say what became of names. What changes meanwhile is passed over: the
+  // next round meets it.
+  //
+  // A file that is written through a mapping shows that by its change time only when a page that
+  // was clean is written to (on disk file systems), or not at all (tmpfs). So the file system is
+  // synced first, what changed since then counts as stale in the next round whatever its times
+  // say, and on file systems that are not known to work so every file does.
+  Status look(const Until& until);
+
+  // The same, and kConflict where anything is not as the last look() found it.
+  Status check_unchanged(const Until& until);
+
+  Inventory& inventory() { return inventory_; }
+  [[nodiscard]] const std::vector<NameChange>& gone() const { return gone_; }
+  [[nodiscard]] const std::vector<NameChange>& added() const { return added_; }
+  // Whether this round's look met the node.
+  [[nodiscard]] bool is_there(NodeId node) const { return inventory_.at(node).round == round_; }
+  // Takes note that the receiver has been told of all of this.
+  void settle();
+
+ private:
+  class Visit;
+  struct Known {
+    uint64_t inode = 0;
+    NodeId node = kRootNode;
+  };
+
+  Result<std::unique_ptr<DirectoryVisit>> begin(NodeId directory, const NodeStat& stat) override;
+  Status vanished(NodeId directory) override;
+  Status entry_vanished(NodeId directory) override;
+  Status survey_tree(const Until& until);
+  void index_nodes();
+  NodeId find_node(const NodeStat& stat) const;
+  NodeId meet(NodeId directory, std::string_view name, const NodeStat& stat);
+  void meet_again(NodeId node, const NodeStat& stat);
+  static Error changed(const std::string& path);
+
+  int root_;
+  Inventory inventory_;
+  uint16_t round_ = 0;
+  bool strict_ = false;
+  bool trusts_times_ = false;
+  int64_t unsure_since_ = 0;                            // seconds since 1970
+  std::vector<Known> known_;                            // by inode: what was there before this look
+  std::unordered_map<uint64_t, NodeId> several_names_;  // of this look
+  std::vector<NameChange> gone_;
+  std::vector<NameChange> added_;
+};
+
+}  // namespace transship::transfer

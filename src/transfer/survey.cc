@@ -1,0 +1,199 @@
+#include "transfer/survey.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <thread>
+
+#include "base/mutex.h"
+#include "transfer/beneath.h"
+
+namespace transship::transfer {
+namespace {
+
+constexpr int kThreads = 2;
+constexpr size_t kSlice = 1024;
+
+struct Name {
+  uint64_t inode = 0;
+  uint32_t offset = 0;  // in Names::text
+  uint32_t length = 0;
+};
+
+// A directory's names; a million of them take some 30 MB.
+struct Names {
+  std::string text;  // each with a NUL
+  std::vector<Name> names;
+  [[nodiscard]] std::string_view view(const Name& name) const {
+    return std::string_view(text).substr(name.offset, name.length);
+  }
+};
+
+Result<Names> read_names(int directory) {
+  const int own = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* raw = own < 0 ? nullptr : ::fdopendir(own);
+  if (raw == nullptr) {
+    const int error = errno;
+    if (own >= 0) ::close(own);
+    return errno_error("read the directory", error);
+  }
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
+  Names out;
+  for (errno = 0; const dirent* found = ::readdir(stream.get()); errno = 0) {
+    const std::string_view name(found->d_name);
+    if (name == "." || name == "..") continue;
+    if (out.text.size() > UINT32_MAX - 256) {
+      return Error{ErrorCode::kInvalid, "the directory has too many names"};
+    }
+    out.names.push_back(
+        {found->d_ino, static_cast<uint32_t>(out.text.size()), static_cast<uint32_t>(name.size())});
+    out.text.append(name.data(), name.size() + 1);
+  }
+  if (errno != 0) return errno_error("read the directory", errno);
+  std::sort(out.names.begin(), out.names.end(),
+            [&](const Name& a, const Name& b) { return out.view(a) < out.view(b); });
+  return out;
+}
+
+bool look(int directory, const char* name, struct statx& stat) {
+  const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name == '\0' ? AT_EMPTY_PATH : 0);
+  return ::statx(directory, name, flags, STATX_BASIC_STATS, &stat) == 0;
+}
+
+class Surveyor {
+ public:
+  Surveyor(int root, Inventory& inventory, SurveyVisitor& visitor, const Until& until)
+      : inventory_(inventory), visitor_(visitor), until_(until), handles_(root, inventory) {}
+
+  Status run() {
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 1; i < kThreads; ++i) {
+        threads.emplace_back([this] {
+          ::pthread_setname_np(::pthread_self(), "survey");
+          work();
+        });
+      }
+      work();
+    }
+    MutexLock lock(mutex_);
+    return failed_;
+  }
+
+ private:
+  void work() EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    while (true) {
+      while (waiting_.empty() && busy_ > 0 && failed_) changed_.wait(lock);
+      if (waiting_.empty() || !failed_) break;
+      const NodeId directory = waiting_.back();
+      waiting_.pop_back();
+      ++busy_;
+      Status done = open_and_visit(directory, lock);
+      --busy_;
+      if (!done && failed_) failed_ = std::move(done);
+      if (waiting_.size() > 1 || busy_ == 0 || !failed_) changed_.notify_all();
+    }
+    changed_.notify_all();
+  }
+
+  Status open_and_visit(NodeId directory, MutexLock& lock) REQUIRES(mutex_) {
+    TRANSSHIP_TRY(until_.check("look at the volume"));
+    auto handle = handles_.open(directory);
+    if (!handle && handle.error().code == ErrorCode::kNotFound) return visitor_.vanished(directory);
+    if (!handle) return handle.error();
+    return visit(directory, (*handle)->get(), lock);
+  }
+
+  Status visit(NodeId directory, int fd, MutexLock& lock) REQUIRES(mutex_) {
+    lock.unlock();
+    struct statx own {};
+    const bool seen = look(fd, "", own);
+    const int error = errno;
+    auto names = read_names(fd);
+    lock.lock();
+    if (!seen) return errno_error("stat " + quoted(inventory_.path(directory)), error);
+    if (!names) return names.error().during(quoted(inventory_.path(directory)));
+    if (directory == kRootNode) device_ = {own.stx_dev_major, own.stx_dev_minor};
+    auto visit = visitor_.begin(directory, node_stat(own));
+    if (!visit) return visit.error();
+    for (size_t at = 0; at < names->names.size(); at += kSlice) {
+      const size_t count = std::min(kSlice, names->names.size() - at);
+      TRANSSHIP_TRY(
+          take(directory, fd, *names, std::span(names->names).subspan(at, count), **visit, lock));
+    }
+    return (*visit)->end();
+  }
+
+  // In the order of inode numbers, which is about the order on disk.
+  Status take(NodeId directory, int fd, const Names& names, std::span<const Name> slice,
+              DirectoryVisit& visit, MutexLock& lock) REQUIRES(mutex_) {
+    lock.unlock();
+    std::vector<uint32_t> order(slice.size());
+    for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(),
+              [&](uint32_t a, uint32_t b) { return slice[a].inode < slice[b].inode; });
+    std::vector<SurveyedEntry> found(slice.size());
+    std::string_view foreign;
+    std::string_view failing;
+    int error = 0;
+    bool missing = false;
+    for (const uint32_t i : order) {
+      struct statx stat {};
+      const std::string_view name = names.view(slice[i]);
+      if (look(fd, name.data(), stat)) {
+        found[i] = {name, node_stat(stat)};
+        if (!is_of_the_volume(stat)) foreign = name;
+      } else if (errno == ENOENT) {
+        missing = true;
+      } else {
+        error = errno;
+        failing = name;
+      }
+    }
+    lock.lock();
+    if (error != 0) return path_error("stat", inventory_.path(directory, failing), error);
+    if (!foreign.empty()) {
+      return Error{ErrorCode::kInvalid, quoted(inventory_.path(directory, foreign)) +
+                                            " is a mount point or of another file system: a "
+                                            "volume must be one file system"};
+    }
+    if (missing) {
+      TRANSSHIP_TRY(visitor_.entry_vanished(directory));
+      std::erase_if(found, [](const SurveyedEntry& entry) { return entry.stat.mode == 0; });
+    }
+    std::vector<NodeId> inside;
+    TRANSSHIP_TRY(visit.take(found, inside));
+    waiting_.insert(waiting_.end(), inside.rbegin(), inside.rend());
+    return {};
+  }
+
+  [[nodiscard]] bool is_of_the_volume(const struct statx& stat) const {
+    return (stat.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0 &&
+           device_ == std::pair(stat.stx_dev_major, stat.stx_dev_minor);
+  }
+
+  Inventory& inventory_;
+  SurveyVisitor& visitor_;
+  const Until& until_;
+  std::pair<uint32_t, uint32_t> device_;  // set before any other directory is known
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  DirectoryHandles handles_ GUARDED_BY(mutex_);
+  std::vector<NodeId> waiting_ GUARDED_BY(mutex_) = {kRootNode};  // the next one last
+  int busy_ GUARDED_BY(mutex_) = 0;
+  Status failed_ GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+Status survey(int root, Inventory& inventory, SurveyVisitor& visitor, const Until& until) {
+  return Surveyor(root, inventory, visitor, until).run();
+}
+
+}  // namespace transship::transfer

@@ -1,0 +1,97 @@
+#include "transfer/write_lanes.h"
+
+#include <pthread.h>
+
+namespace transship::transfer {
+namespace {
+
+constexpr size_t kQueued = 8;
+
+}  // namespace
+
+WriteLanes::WriteLanes() {
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    threads_.emplace_back([this, lane] {
+      ::pthread_setname_np(::pthread_self(), "write");
+      work(lane);
+    });
+  }
+}
+
+WriteLanes::~WriteLanes() {
+  {
+    const MutexLock lock(mutex_);
+    closed_ = true;
+    for (Lane& lane : lanes_) lane.queue.clear();
+    changed_.notify_all();
+  }
+  threads_.clear();
+}
+
+size_t WriteLanes::lane_for(NodeId directory) {
+  const MutexLock lock(mutex_);
+  size_t best = 0;
+  for (size_t i = 0; i < kLanes; ++i) {
+    const Lane& lane = lanes_[i];
+    if (lane.directory == directory && (lane.busy || !lane.queue.empty())) return i;
+    if (lane.queue.size() + (lane.busy ? 1U : 0U) <
+        lanes_[best].queue.size() + (lanes_[best].busy ? 1U : 0U))
+      best = i;
+  }
+  lanes_[best].directory = directory;
+  return best;
+}
+
+void WriteLanes::add(size_t lane, Batch batch) {
+  MutexLock lock(mutex_);
+  while (lanes_[lane].queue.size() >= kQueued && !failure_) changed_.wait(lock);
+  if (failure_) return;
+  lanes_[lane].queue.push_back(std::move(batch));
+  changed_.notify_all();
+}
+
+void WriteLanes::drain() {
+  MutexLock lock(mutex_);
+  const auto idle = [&]() REQUIRES(mutex_) {
+    for (const Lane& lane : lanes_) {
+      if (lane.busy || !lane.queue.empty()) return false;
+    }
+    return true;
+  };
+  while (!idle()) changed_.wait(lock);
+}
+
+std::optional<WriteLanes::Failure> WriteLanes::failure() {
+  const MutexLock lock(mutex_);
+  return failure_;
+}
+
+void WriteLanes::work(size_t number) {
+  MutexLock lock(mutex_);
+  Lane& lane = lanes_[number];
+  while (true) {
+    while (lane.queue.empty() && !closed_) changed_.wait(lock);
+    if (closed_) return;
+    const Batch batch = std::move(lane.queue.front());
+    lane.queue.pop_front();
+    if (failure_) {
+      changed_.notify_all();
+      continue;
+    }
+    lane.busy = true;
+    lock.unlock();
+    std::optional<Failure> failed;
+    for (const WriteJob& job : batch.jobs) {
+      if (const Written written = writer_.run(job)) {
+        failed = Failure{job.directory, std::string(job.name), *written};
+        break;
+      }
+    }
+    lock.lock();
+    lane.busy = false;
+    if (failed && !failure_) failure_ = failed;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace transship::transfer
