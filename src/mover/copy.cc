@@ -172,8 +172,6 @@ Result<CopyReport> send(const Credentials& credentials, const std::string& uid, 
   const auto elapsed = [&began] {
     return std::chrono::duration<double>(Clock::now() - began).count();
   };
-  auto totals = transfer::scan_tree(from);
-  if (!totals) return totals.error();
   auto stream = transfer::tls_connect("127.0.0.1", port,
                                       credentials.options(uid, api::MoverRole::kSender), {});
   if (!stream) return stream.error();
@@ -183,7 +181,7 @@ Result<CopyReport> send(const Credentials& credentials, const std::string& uid, 
   transfer::SessionOptions options;
   options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
-  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, *totals, nullptr}},
+  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, {}, nullptr}},
                                 options);
   TRANSSHIP_TRY(session.begin());
   for (int round = 0; round + 1 < how.rounds; ++round) {

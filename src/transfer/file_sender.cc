@@ -264,9 +264,9 @@ class FileSender::Worker {
   }
 
   Status flush() {
-    if (out_.empty()) return {};
-    const Status written = sender_.out_.write(FrameKind::kNodes, out_);
-    out_.clear();
+    if (out_.size() == kFrameHead) return {};
+    const Status written = sender_.out_.write_whole(FrameKind::kNodes, out_);
+    out_.resize(kFrameHead);
     return written;
   }
 
@@ -283,7 +283,7 @@ class FileSender::Worker {
   FileSender& sender_;
   const Options& options_;
   std::string content_;
-  std::string out_;
+  std::string out_ = std::string(kFrameHead, '\0');  // a frame
   Sha256 hash_;
   Opening opening_ = Opening::kNew;  // of the large file
   bool opened_ = false;              // it is, at the receiver

@@ -39,7 +39,7 @@ std::string head_of(FrameKind kind, size_t payload) {
 }  // namespace
 
 Result<Frame> read_frame(TlsStream& stream) {
-  std::array<char, 5> head{};
+  std::array<char, kFrameHead> head{};
   TRANSSHIP_TRY(read_exactly(stream, head.data(), head.size()));
   const size_t size = get_number({head.data(), 4});
   if (size == 0 || size > kLargestFrame)
@@ -137,23 +137,33 @@ bool to_count(const std::string& text, int64_t& number) {
 
 Status FrameWriter::write(FrameKind kind, std::string_view payload) {
   const MutexLock lock(mutex_);
+  return send(as_bytes(head_of(kind, payload.size())), as_bytes(payload));
+}
+
+Status FrameWriter::write_whole(FrameKind kind, std::string& frame) {
+  frame.replace(0, kFrameHead, head_of(kind, frame.size() - kFrameHead));
+  const MutexLock lock(mutex_);
+  return send({}, as_bytes(frame));
+}
+
+Status FrameWriter::send(Bytes head, Bytes payload) {
+  // Threads after the first would only hear that the connection is broken.
   if (!failed_) return failed_;
-  const auto send = [&]() -> Status {
+  const auto try_to = [&]() REQUIRES(mutex_) -> Status {
     TRANSSHIP_TRY(until_.check("send the volume"));
     if (stream_.readable()) {
       auto heard = await(stream_, FrameKind::kFailed);
       return heard.ok() ? Error{ErrorCode::kCorrupt, "an unexpected session message"}
                         : heard.error();
     }
-    const auto size = static_cast<int64_t>(payload.size() + 5);
+    const auto size = static_cast<int64_t>(head.size() + payload.size());
     if (limiter_ != nullptr) TRANSSHIP_TRY(limiter_->take(size, until_));
     written_ += size;
-    TRANSSHIP_TRY(stream_.write(as_bytes(head_of(kind, payload.size()))));
-    return stream_.write(as_bytes(payload));
+    if (!head.empty()) TRANSSHIP_TRY(stream_.write(head));
+    return stream_.write(payload);
   };
-  // Threads after the first would only hear that the connection is broken.
-  Status sent = send();
-  if (!sent && failed_) failed_ = sent;
+  Status sent = try_to();
+  if (!sent) failed_ = sent;
   return sent;
 }
 

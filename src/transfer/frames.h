@@ -31,6 +31,7 @@ enum class FrameKind : char {
   kNodes = 'B',
 };
 
+inline constexpr size_t kFrameHead = 5;  // bytes
 inline constexpr size_t kLargestFrame = size_t{4} << 20U;
 
 class Frame {
@@ -75,11 +76,15 @@ class FrameWriter {
       : stream_(stream), limiter_(limiter), until_(std::move(until)) {}
 
   Status write(FrameKind kind, std::string_view payload) EXCLUDES(mutex_);
+  // A frame whose first kFrameHead bytes are room for its head, which is filled in.
+  Status write_whole(FrameKind kind, std::string& frame) EXCLUDES(mutex_);
   Status flush() EXCLUDES(mutex_);
   [[nodiscard]] int64_t written() EXCLUDES(mutex_);  // bytes, ever
   void set_until(const Until& until) EXCLUDES(mutex_);
 
  private:
+  Status send(Bytes head, Bytes payload) REQUIRES(mutex_);
+
   TlsStream& stream_;
   RateLimiter* limiter_;
   Mutex mutex_;

@@ -1,6 +1,8 @@
 // RoundReceiver's reading back: is what is on the disk what came?
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,8 +54,14 @@ std::string difference(const Node& node, const NodeStat& stat) {
 // One thread's part of reading back.
 class Reader {
  public:
-  Reader(const Inventory& inventory, const ReceiveOptions& options, Differences& differences)
-      : inventory_(inventory), options_(options), differences_(differences), buffer_(kBuffer) {}
+  // `on_disk`: there is a disk to read from, and a cache to be passed by.
+  Reader(const Inventory& inventory, const ReceiveOptions& options, Differences& differences,
+         bool on_disk)
+      : inventory_(inventory),
+        options_(options),
+        differences_(differences),
+        on_disk_(on_disk),
+        buffer_(kBuffer) {}
 
   Status read(const std::vector<Item>& items) {
     for (const Item& item : items) {
@@ -118,7 +126,7 @@ class Reader {
   }
 
   Result<Sha256::Digest> hash(const Item& item, int file) {
-    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);  // from the disk, where it can be
+    if (on_disk_) ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     int64_t have = 0;
     while (true) {
       const ssize_t n = ::read(file, buffer_.data(), buffer_.size());
@@ -137,6 +145,7 @@ class Reader {
   const Inventory& inventory_;
   const ReceiveOptions& options_;
   Differences& differences_;
+  bool on_disk_;
   std::vector<std::byte> buffer_;
   Sha256 sha_;
 };
@@ -232,6 +241,9 @@ Status RoundReceiver::verify(bool whole) {
   auto root = open_beneath(root_, ".", O_RDONLY | O_DIRECTORY, ".");
   if (!root) return root.error();
   if (::syncfs(root->get()) < 0) return errno_error("sync the volume's file system", errno);
+  struct statfs file_system {};
+  if (::fstatfs(root->get(), &file_system) < 0) return errno_error("look at the volume", errno);
+  const bool on_disk = file_system.f_type != TMPFS_MAGIC;
   Differences differences;
   if (whole) {
     Comparison comparison(inventory_, differences);
@@ -239,7 +251,7 @@ Status RoundReceiver::verify(bool whole) {
     TRANSSHIP_TRY(differences.status());
   }
   BatchWorkers<Item> workers("verify", [&] {
-    return [reader = std::make_shared<Reader>(inventory_, options_, differences)](
+    return [reader = std::make_shared<Reader>(inventory_, options_, differences, on_disk)](
                const std::vector<Item>& items) { return reader->read(items); };
   });
   std::vector<Item> gathered;

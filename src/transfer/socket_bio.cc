@@ -3,19 +3,47 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <vector>
 
 namespace transship::transfer {
 namespace {
 
-int socket_of(BIO* bio) { return *static_cast<const int*>(BIO_get_data(bio)); }
+// What is written is gathered: a record of TLS has 16 KiB, and a system call each would cost more
+// than encrypting it.
+struct Connected {
+  int socket = -1;
+  std::vector<char> held;
+  size_t sent = 0;  // of it
+};
+constexpr size_t kHeld = size_t{256} << 10U;
+
+Connected& connected(BIO* bio) { return *static_cast<Connected*>(BIO_get_data(bio)); }
+int socket_of(BIO* bio) { return connected(bio).socket; }
 
 bool try_again(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
+// Whether nothing is held any more; if not, it failed or is to be tried again (the BIO's flags).
+bool send_held(BIO* bio) {
+  Connected& to = connected(bio);
+  while (to.sent < to.held.size()) {
+    const ssize_t n = ::send(to.socket, to.held.data() + to.sent, to.held.size() - to.sent,
+                             MSG_NOSIGNAL);
+    if (n < 0 && try_again(errno)) BIO_set_retry_write(bio);
+    if (n < 0) return false;
+    to.sent += static_cast<size_t>(n);
+  }
+  to.held.clear();
+  to.sent = 0;
+  return true;
+}
+
 int write_socket(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t n = ::send(socket_of(bio), data, static_cast<size_t>(size), MSG_NOSIGNAL);
-  if (n < 0 && try_again(errno)) BIO_set_retry_write(bio);
-  return static_cast<int>(n);
+  Connected& to = connected(bio);
+  if (to.held.size() + static_cast<size_t>(size) > kHeld && !send_held(bio)) return -1;
+  if (to.held.capacity() < kHeld) to.held.reserve(kHeld);
+  to.held.insert(to.held.end(), data, data + size);
+  return size;
 }
 
 int read_socket(BIO* bio, char* data, int size) {
@@ -27,14 +55,16 @@ int read_socket(BIO* bio, char* data, int size) {
 }
 
 int forget_socket(BIO* bio) {
-  delete static_cast<int*>(BIO_get_data(bio));
+  delete static_cast<Connected*>(BIO_get_data(bio));
   BIO_set_data(bio, nullptr);
   return 1;
 }
 
 long control(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
   if (command == BIO_CTRL_EOF) return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0 ? 1 : 0;
-  return command == BIO_CTRL_FLUSH ? 1 : 0;  // nothing is held back
+  if (command != BIO_CTRL_FLUSH) return 0;
+  BIO_clear_retry_flags(bio);
+  return send_held(bio) ? 1 : -1;
 }
 
 // Lives as long as the process: connections may, too.
@@ -59,7 +89,7 @@ BIO* make_socket_bio(int socket) {
   const BIO_METHOD* method = socket_method();
   BIO* bio = method == nullptr ? nullptr : BIO_new(method);
   if (bio == nullptr) return nullptr;
-  BIO_set_data(bio, new int(socket));
+  BIO_set_data(bio, new Connected{socket, {}, 0});
   BIO_set_init(bio, 1);
   return bio;
 }

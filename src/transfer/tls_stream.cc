@@ -45,6 +45,19 @@ const std::string& TlsStream::peer() const { return connection_->peer; }
 
 namespace {
 
+// Sends what the records' BIO has gathered.
+Status flush_records(TlsStream::Connection& connection, const std::string& doing) {
+  BIO* const records = SSL_get_wbio(connection.ssl.get());
+  while (BIO_flush(records) <= 0) {
+    const int error = errno;
+    if (BIO_should_retry(records) == 0)
+      return Error{ErrorCode::kUnavailable, errno_error(doing, error).message};
+    TRANSSHIP_TRY(wait_socket(connection.socket.get(), POLLOUT,
+                              Clock::now() + connection.idle_timeout, connection.until, doing));
+  }
+  return {};
+}
+
 Status write_all(TlsStream::Connection& connection, Bytes data) {
   const std::string doing = "send to " + connection.peer;
   while (!data.empty()) {
@@ -57,7 +70,7 @@ Status write_all(TlsStream::Connection& connection, Bytes data) {
       return Error{ErrorCode::kUnavailable, doing + ": the peer has closed the connection"};
     data = data.subspan(static_cast<size_t>(*written));
   }
-  return {};
+  return flush_records(connection, doing);
 }
 
 }  // namespace
@@ -129,7 +142,8 @@ Status TlsStream::close() {
   const std::string doing = "close the connection to " + connection_->peer;
   for (;;) {
     const int result = SSL_shutdown(connection_->ssl.get());
-    if (result >= 0) return {};  // 0: our close_notify is out; the peer's is not waited for
+    // 0: our close_notify is out; the peer's is not waited for.
+    if (result >= 0) return flush_records(*connection_, doing);
     const int kind = SSL_get_error(connection_->ssl.get(), result);
     if (kind != SSL_ERROR_WANT_WRITE) return tls_error(doing, connection_->ssl.get(), result);
     TRANSSHIP_TRY(wait_socket(connection_->socket.get(), POLLOUT,
