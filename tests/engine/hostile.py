@@ -4,7 +4,7 @@
 usage: tests/engine/hostile.py DIRECTORY [--without FEATURE]...   an empty directory, or one to make
 
 FEATURES that not every file system or tar can hold: large-devices, sockets, deep, symlink-xattrs, many,
-hard-links, xattrs, sparse, huge (5 GiB, a hole), strange-names, odd-times
+hard-links, linked-symlinks, xattrs, sparse, huge (5 GiB, a hole), strange-names, odd-times
 """
 
 import os
@@ -92,7 +92,7 @@ def make_kinds(at, without):
     os.mknod(f"{at}/whiteout", stat.S_IFCHR, os.makedev(0, 0))
     if "large-devices" not in without:
         os.mknod(f"{at}/large block", stat.S_IFBLK | 0o660, os.makedev(259, 1000000))
-    linked = ["original", "fifo", "char", "link2"]
+    linked = ["original", "fifo", "char", *(() if "linked-symlinks" in without else ("link2",))]
     if "sockets" not in without:
         make_socket(f"{at}/socket")
         linked.append("socket")

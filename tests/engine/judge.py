@@ -23,7 +23,8 @@ TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symboli
 
 def is_carried(name):
     if name.startswith("trusted."):
-        return not name.startswith("trusted.overlay.")
+        # XFS shows its ACLs a second time, in its own format.
+        return not name.startswith(("trusted.overlay.", "trusted.SGI_ACL_"))
     return name.startswith("user.") or name == "security.capability" or name in ACLS
 
 
