@@ -11,8 +11,8 @@ import ctypes
 import mmap
 import os
 import random
-import shutil
 import stat
+import subprocess
 import sys
 
 import hostile
@@ -202,9 +202,11 @@ class Mutator:
         """a/b becomes b/a, at the place of a."""
         child = self.one([path for path in self.directories if os.path.dirname(path) in self.directories[1:]])
         parent = os.path.dirname(child)
+        if os.path.lexists(child + b"/" + os.path.basename(parent)):
+            raise Nothing
         spare = self.new(os.path.dirname(parent))
         os.rename(child, spare)
-        os.rename(parent, spare + b"/" + os.path.basename(parent)[:200])
+        os.rename(parent, spare + b"/" + os.path.basename(parent))
         os.rename(spare, parent)
 
     # Entries.
@@ -238,15 +240,14 @@ class Mutator:
         os.unlink(self.one(self.files + self.others))
 
     def delete_directory(self):
-        found = [path for path in self.directories[1:] if len(os.listdir(path)) < 5]
-        shutil.rmtree(self.one(found))
+        remove(self.one([path for path in self.directories[1:] if len(os.listdir(path)) < 5]))
 
     def recreate(self):
         path = self.any_entry()
         if path in self.directories:
             if len(os.listdir(path)) >= 5:
                 raise Nothing
-            shutil.rmtree(path)
+            remove(path)
         else:
             os.unlink(path)
         self.make_kind(path)
@@ -326,6 +327,11 @@ class Mutator:
                  if name.startswith("system.posix_acl_")]
         path, name = self.one(found)
         os.removexattr(path, name)
+
+
+def remove(directory):
+    # shutil.rmtree recurses, for which a tree may be too deep.
+    subprocess.run(["rm", "-rf", "--", directory], check=True)
 
 
 def fallocate(path, mode, offset, length):
