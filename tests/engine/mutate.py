@@ -386,7 +386,11 @@ def main():
         return 2
     only = [name for name in os.environ.get("ONLY", "").split(",") if name]
     seed = f"{sys.argv[2]} round {os.environ.get('ROUND', '0')}"
-    mutate(sys.argv[1], seed, int(sys.argv[3]) if len(sys.argv) == 4 else COUNT, only, lambda text: print(f"mutate: {text}"))
+    done = []
+    try:
+        mutate(sys.argv[1], seed, int(sys.argv[3]) if len(sys.argv) == 4 else COUNT, only, done.append)
+    finally:
+        print(f"{seed}: {', '.join(done)}", flush=True)
     return 0
 
 
