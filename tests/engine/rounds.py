@@ -117,6 +117,21 @@ def tests(mover, bench_module):
         result = in_rounds(source, target, f"head -c 30000000 /dev/urandom >{source}/large", 2)
         expect(result.returncode != 0 and "No space left on device" in result.text, result.text)
 
+    def inherits(bench, what):
+        """What a directory of an earlier round gives to all that is made in it, two levels down."""
+        source, target = bench.place("tmpfs"), bench.place("tmpfs")
+        os.makedirs(f"{source}/giver")
+        if what == "acl":
+            os.setxattr(f"{source}/giver", "system.posix_acl_default", hostile.ACL)
+        else:
+            os.chown(f"{source}/giver", 0, 5)
+            os.chmod(f"{source}/giver", 0o2755)
+        script = (f"cd {source} && mkdir made && touch made/file && mkdir made/below && touch made/below/file && "
+                  "mv made giver/made && touch giver/file && chown 0:0 giver/file")
+        result = in_rounds(source, target, script, 2)
+        expect(result.returncode == 0, result.text)
+        same(source, target)
+
     def written_files(bench, kind="tmpfs"):
         source = bench.place(kind)
         os.mkdir(source)
@@ -187,6 +202,8 @@ def tests(mover, bench_module):
                            ("everything-changes", everything_changes), ("all-goes", all_goes),
                            ("command-fails", command_fails), ("space", space), ("hostile-tree", hostile_tree)):
         yield f"rounds.{name}", function
+    for what in ("acl", "group"):
+        yield f"rounds.inherited-{what}", lambda bench, what=what: inherits(bench, what)
     for name in mutate.CHANGES:
         yield f"change.{name.replace('_', '-')}", lambda bench, name=name: one_change(bench, name)
     for kind in bench_module.KINDS:
