@@ -15,7 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # has in each file what the one before it has, or one generation less.
 WRITER = """
 import os, sys
-files = [os.open(os.path.join(sys.argv[1], name), os.O_WRONLY | os.O_APPEND) for name in sorted(os.listdir(sys.argv[1]))]
+files = [os.open(os.path.join(sys.argv[1], name), os.O_WRONLY | os.O_APPEND)
+         for name in sorted(os.listdir(sys.argv[1]))]
 print("ready", flush=True)
 while True:
     for fd in files:
@@ -132,6 +133,15 @@ def tests(mover, bench_module):
         expect(result.returncode == 0, result.text)
         same(source, target)
 
+    def no_longer_inherits(bench):
+        """The target's directory still has the default ACL when the new file is made in it."""
+        source, target = bench.place("tmpfs"), bench.place("tmpfs")
+        os.makedirs(f"{source}/giver")
+        os.setxattr(f"{source}/giver", "system.posix_acl_default", hostile.ACL)
+        result = in_rounds(source, target, f"cd {source} && setfacl -b giver && touch giver/file", 2)
+        expect(result.returncode == 0, result.text)
+        same(source, target)
+
     def written_files(bench, kind="tmpfs"):
         source = bench.place(kind)
         os.mkdir(source)
@@ -200,7 +210,8 @@ def tests(mover, bench_module):
         yield f"writer.changes-until-the-last-round-{seed}", lambda bench, seed=seed: parallel_mutations(bench, seed)
     for name, function in (("count", count), ("one-of-one", one_of_one), ("nothing-changes", nothing_changes),
                            ("everything-changes", everything_changes), ("all-goes", all_goes),
-                           ("command-fails", command_fails), ("space", space), ("hostile-tree", hostile_tree)):
+                           ("command-fails", command_fails), ("space", space), ("no-longer-inherited-acl", no_longer_inherits),
+                            ("hostile-tree", hostile_tree)):
         yield f"rounds.{name}", function
     for what in ("acl", "group"):
         yield f"rounds.inherited-{what}", lambda bench, what=what: inherits(bench, what)
