@@ -181,8 +181,7 @@ Result<CopyReport> send(const Credentials& credentials, const std::string& uid, 
   transfer::SessionOptions options;
   options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
-  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, {}, nullptr}},
-                                options);
+  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, {}, nullptr}}, options);
   TRANSSHIP_TRY(session.begin());
   for (int round = 0; round + 1 < how.rounds; ++round) {
     auto sent = session.round();

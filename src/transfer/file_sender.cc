@@ -9,7 +9,7 @@
 #include <climits>
 
 #include "transfer/beneath.h"
-#include "transfer/xattrs.h"
+#include "transfer/source_xattrs.h"
 
 namespace transship::transfer {
 namespace {
@@ -38,9 +38,9 @@ class FileSender::Worker {
     if (!item.node->is_regular()) return send_other(item);
     auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
     if (!file) return lost(item, "open", errno);
-    auto xattrs = XattrPlace(file->get()).read(kNoPath);
-    if (!xattrs) return xattrs.error().during(path(item));
-    if (item.node->extra || !xattrs->empty()) item.node->more().xattrs = std::move(*xattrs);
+    auto sure = take_xattrs(*item.node, XattrPlace(file->get()), file->get(), "", options_.final);
+    if (!sure) return sure.error().during(path(item));
+    sure_ = *sure;
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
                ? send_small(item, file->get())
@@ -175,7 +175,8 @@ class FileSender::Worker {
         .op(Op::kOpenFile)
         .number(item.id)
         .place(item.directory, item.name)
-        .number(static_cast<uint64_t>(opening_));
+        .number(static_cast<uint64_t>(opening_))
+        .number(static_cast<uint64_t>(item.node->size));
   }
 
   // What was data at the receiver and is none any more.
@@ -232,9 +233,11 @@ class FileSender::Worker {
       target.resize(static_cast<size_t>(length));
       node.more().link_target = std::move(target);
     }
-    auto xattrs = place.read(kNoPath);
-    if (!xattrs) return lost(item, "read the extended attributes of", errno);
-    if (node.extra || !xattrs->empty()) node.more().xattrs = std::move(*xattrs);
+    auto sure =
+        take_xattrs(node, place, item.handle->get(), std::string(item.name), options_.final);
+    if (!sure && sure.error().code == ErrorCode::kNotFound && !options_.final) return {};
+    if (!sure) return sure.error().during(path(item));
+    sure_ = *sure;
     Encoder(out_)
         .op(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata)
         .number(item.id)
@@ -258,9 +261,9 @@ class FileSender::Worker {
     return {ErrorCode::kConflict, path(item) + " became shorter while it was read"};
   }
 
-  static void settle(Node& node, bool complete) {
+  void settle(Node& node, bool complete) const {
     node.clear(Node::kFresh | Node::kStale);
-    if (!complete) node.set(Node::kStale);
+    if (!complete || !sure_) node.set(Node::kStale);
   }
 
   Status flush() {
@@ -287,6 +290,7 @@ class FileSender::Worker {
   Sha256 hash_;
   Opening opening_ = Opening::kNew;  // of the large file
   bool opened_ = false;              // it is, at the receiver
+  bool sure_ = true;                 // of the item's metadata
 };
 
 FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)

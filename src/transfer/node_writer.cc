@@ -204,6 +204,9 @@ Written NodeWriter::open_large(const WriteJob& job) const {
                   : open_existing(job);
   if (!file) return failure(job.opening == Opening::kNew ? "create" : "open");
   if (job.opening == Opening::kEmptied && ::ftruncate(file->get(), 0) < 0) return failure("empty");
+  // Before the data: XFS would keep what it allocates ahead of writes beyond the end, in holes,
+  // too.
+  if (::ftruncate(file->get(), job.length) < 0) return failure("set the size of");
   job.file->fd = std::move(file).value();
   return {};
 }

@@ -25,7 +25,7 @@ struct WriteJob {
   bool inherits = false;  // new nodes take something over from the directory (set-group-ID, ACLs)
   std::string_view content;
   int64_t offset = 0;
-  int64_t length = 0;  // of a hole
+  int64_t length = 0;  // of a hole; of a large file that is opened, its size
 };
 
 // What failed, and why.

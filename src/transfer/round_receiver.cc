@@ -143,8 +143,18 @@ Status RoundReceiver::take_directories(std::string_view payload) {
     node.set(Node::kStale | Node::kUnverified);
     touch(directory);
     new_names_.push_back({directory, name, id});
+    // What it took over from its directory would go on to all that is made in it.
+    if (inherits(directory)) TRANSSHIP_TRY(settle(id));
     if (options_.progress != nullptr) ++options_.progress->entries;
   }
+  return {};
+}
+
+Status RoundReceiver::settle(NodeId directory) {
+  auto handle = handles_.open(directory);
+  if (!handle) return handle.error();
+  if (const Written failed = writer_.settle((*handle)->get(), inventory_.at(directory)))
+    return path_error(failed->tried, inventory_.path(directory), failed->error);
   return {};
 }
 
@@ -189,6 +199,9 @@ Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
   if (job.op == Op::kOpenFile) {
     job.opening = static_cast<Opening>(in.number(static_cast<uint64_t>(Opening::kEmptied)));
     fresh = job.opening == Opening::kNew;
+    job.length = static_cast<int64_t>(in.number(INT64_MAX));
+    if (job.length > options_.limits.bytes)
+      return refuse(job.directory, job.name, "it has more bytes than are allowed");
   } else if (!fresh && job.op != Op::kFileContent && job.op != Op::kMetadata) {
     return refuse(job.directory, job.name, "its operation is none that is known");
   }
@@ -295,10 +308,7 @@ Status RoundReceiver::end_round() {
     Node& node = inventory_.at(id);
     if (!node.is_directory() || !node.has(Node::kStale)) continue;
     inventory_.sort_children(id);
-    auto handle = handles_.open(id);
-    if (!handle) return handle.error();
-    if (const Written failed = writer_.settle((*handle)->get(), node))
-      return path_error(failed->tried, inventory_.path(id), failed->error);
+    TRANSSHIP_TRY(settle(id));
     node.clear(Node::kStale);
     node.set(Node::kUnverified);
   }

@@ -57,7 +57,7 @@ class RoundReceiver {
   Result<WriteJob> read_job(Decoder& in, std::optional<size_t>& lane);
   Status read_piece(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
   Status read_node(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
-  Status take_directory(Decoder& in);
+  Status settle(NodeId directory);  // all its metadata, exactly
 
   Status check_new(NodeId id, NodeId directory, std::string_view name);
   Status check_place(NodeId id, NodeId directory, std::string_view name);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "transfer/xattrs.h"
+#include "transfer/source_xattrs.h"
 
 namespace transship::transfer {
 namespace {
@@ -16,7 +16,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   const int64_t before = out_.written();
   final_ = final;
   entries_ = 0;
-  TRANSSHIP_TRY(source_.look(until));
+  TRANSSHIP_TRY(source_.look(/*in_use=*/!final, until));
   const Inventory& inventory = source_.inventory();
   handles_.emplace(root_, inventory);
   int64_t bytes = 0;
@@ -247,11 +247,10 @@ Status RoundSender::send_directories(bool final) {
       if (final || handle.error().code != ErrorCode::kNotFound) return handle.error();
       continue;
     }
-    auto xattrs = XattrPlace((*handle)->get()).read(inventory.path(directory));
-    if (!xattrs) return xattrs.error();
-    node.more().xattrs = std::move(*xattrs);
+    auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final);
+    if (!sure) return sure.error().during(quoted(inventory.path(directory)));
     Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
-    node.clear(Node::kStale);
+    if (*sure) node.clear(Node::kStale);
     ++entries_;
     if (pending_.size() >= kFrame) TRANSSHIP_TRY(flush(FrameKind::kNodes, pending_));
   }

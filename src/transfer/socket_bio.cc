@@ -26,8 +26,8 @@ bool try_again(int error) { return error == EAGAIN || error == EWOULDBLOCK || er
 bool send_held(BIO* bio) {
   Connected& to = connected(bio);
   while (to.sent < to.held.size()) {
-    const ssize_t n = ::send(to.socket, to.held.data() + to.sent, to.held.size() - to.sent,
-                             MSG_NOSIGNAL);
+    const ssize_t n =
+        ::send(to.socket, to.held.data() + to.sent, to.held.size() - to.sent, MSG_NOSIGNAL);
     if (n < 0 && try_again(errno)) BIO_set_retry_write(bio);
     if (n < 0) return false;
     to.sent += static_cast<size_t>(n);

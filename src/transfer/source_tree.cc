@@ -91,7 +91,7 @@ class SourceTree::Visit final : public DirectoryVisit {
   size_t next_ = 0;
 };
 
-Status SourceTree::look(const Until& until) {
+Status SourceTree::look(bool in_use, const Until& until) {
   auto root = open_for_reading(root_, ".", O_DIRECTORY, ".");
   if (!root) return root.error();
   struct statfs file_system {};
@@ -99,8 +99,7 @@ Status SourceTree::look(const Until& until) {
   trusts_times_ = times_show_mapped_writes(file_system.f_type);
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  // Not needed before the first look: there is nothing yet that it could have missed.
-  if (trusts_times_ && ::syncfs(root->get()) < 0)
+  if (in_use && trusts_times_ && ::syncfs(root->get()) < 0)
     return errno_error("sync the volume's file system", errno);
   unsure_since_ = now.tv_sec - kCoarsest;
   strict_ = false;

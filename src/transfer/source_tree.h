@@ -26,10 +26,11 @@ class SourceTree final : private SurveyVisitor {
   // next round meets it.
   //
   // A file that is written through a mapping shows that by its change time only when a page that
-  // was clean is written to (on disk file systems), or not at all (tmpfs). So the file system is
-  // synced first, what changed since then counts as stale in the next round whatever its times
-  // say, and on file systems that are not known to work so every file does.
-  Status look(const Until& until);
+  // was clean is written to (on disk file systems), or not at all (tmpfs). So where the volume is
+  // `in_use`, and there will be another look, the file system is synced first, what changed since
+  // then counts as stale in the next round whatever its times say, and on file systems that are
+  // not known to work so every file does.
+  Status look(bool in_use, const Until& until);
 
   // The same, and kConflict where anything is not as the last look() found it.
   Status check_unchanged(const Until& until);

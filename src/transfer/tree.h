@@ -1,4 +1,4 @@
-// The copy of a directory tree: scanned, sent as a stream (docs/stream.md), received and verified.
+// The copy of a directory tree: scanned, written as a tar (docs/stream.md), read and verified.
 //
 // Exact: contents, types, modes with setuid, setgid and sticky, numeric owners, modification times
 // in nanoseconds (directories' too), extended attributes (user.*, trusted.* but overlayfs's own,

@@ -24,7 +24,7 @@ enum class Op : char {
   kFileContent = 'c',  // node, place, metadata, digest, content: all of it anew
   kMetadata = 'm',     // node, place, metadata: no directory
   kDirectory = 'p',    // node, metadata, when all is in it
-  kOpenFile = 'b',     // node, place, Opening: a large file; then some of the next two
+  kOpenFile = 'b',     // node, place, Opening, size: a large file; then some of the next two
   kData = 'w',         // node, offset, bytes
   kHole = 'h',         // node, offset, length: what was there goes
   kCloseFile = 'e',    // node, metadata, size, digest

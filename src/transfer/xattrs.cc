@@ -9,9 +9,10 @@ namespace transship::transfer {
 
 bool is_carried_xattr(std::string_view name) {
   return name.starts_with("user.") ||
-         (name.starts_with("trusted.") && !name.starts_with("trusted.overlay.")) ||
-         name == "security.capability" || name == "system.posix_acl_access" ||
-         name == "system.posix_acl_default";
+         (name.starts_with("trusted.") && !name.starts_with("trusted.overlay.") &&
+          !name.starts_with("trusted.SGI_ACL_")) ||  // XFS's other view of its ACLs
+         name == "security.capability" ||
+         name == "system.posix_acl_access" || name == "system.posix_acl_default";
 }
 
 ssize_t XattrPlace::list(char* buffer, size_t size) const {
@@ -42,6 +43,7 @@ Result<std::vector<Xattr>> XattrPlace::read(const std::string& path) const {
     if (!is_carried_xattr(name)) continue;
     std::string value(65536, '\0');  // XATTR_SIZE_MAX
     const ssize_t size = get(name, value.data(), value.size());
+    if (size < 0 && errno == ENODATA) continue;  // removed since it was listed
     if (size < 0)
       return path_error(std::string("read extended attribute ") + name + " of", path, errno);
     xattrs.push_back({name, value.substr(0, static_cast<size_t>(size))});
