@@ -125,7 +125,20 @@ class FileSender::Worker {
       if (n == 0) break;
       have += n;
     }
+    clear_holes(now, offset, have);
     return have;
+  }
+
+  // Only what was data when the file was looked at is sent: what came into a hole since then must
+  // not be hashed either, and is the next round's.
+  void clear_holes(const BlockMap& now, int64_t offset, int64_t length) {
+    int64_t position = offset;
+    for (const Extent& data : intersection(now.extents, {offset, length})) {
+      std::fill(content_.begin() + (position - offset), content_.begin() + (data.offset - offset),
+                '\0');
+      position = data.end();
+    }
+    std::fill(content_.begin() + (position - offset), content_.begin() + length, '\0');
   }
 
   Status send_chunk(const FileItem& item, BlockMap& now, const BlockMap& known, int64_t offset,
