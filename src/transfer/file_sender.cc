@@ -121,8 +121,9 @@ class FileSender::Worker {
       const ssize_t n =
           ::pread(file, content_.data() + have, static_cast<size_t>(length - have), offset + have);
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return path_error("read", plain_path(item), errno);
-      if (n == 0) break;
+      if (n < 0 && (options_.final || !is_loss(errno)))
+        return path_error("read", plain_path(item), errno);
+      if (n <= 0) break;  // shorter than it was
       have += n;
     }
     clear_holes(now, offset, have);
@@ -260,11 +261,15 @@ class FileSender::Worker {
     return {};
   }
 
-  // Gone, or something else has its name: the next round will see.
-  Status lost(const FileItem& item, const char* tried, int error) {
+  // Whether an entry that goes, or that something else takes the name of, fails like that.
+  static bool is_loss(int error) {
     const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
-    if (std::find(usual.begin(), usual.end(), error) == usual.end())
-      return path_error(tried, plain_path(item), error);
+    return std::find(usual.begin(), usual.end(), error) != usual.end();
+  }
+
+  // The next round will see what became of it.
+  Status lost(const FileItem& item, const char* tried, int error) {
+    if (!is_loss(error)) return path_error(tried, plain_path(item), error);
     if (!options_.final) return {};
     return Error{ErrorCode::kConflict, path_error(tried, plain_path(item), error).message +
                                            ": it vanished while the volume was read"};

@@ -84,8 +84,9 @@ class ReceiveSession {
         if (const Status verified = verify_alive(volumes_[i], *final); !verified.ok())
           return verified.error().during("volume " + volumes_[i].at.name);
         if (!*final) continue;
-        // Every field of it was compared with what is on the disk.
-        outcomes_[i].verified = outcomes_[i].sent;
+        // Every field of it was compared with what is on the disk; whether that is what was sent,
+        // the sender says.
+        outcomes_[i].sent = outcomes_[i].verified = volumes_[i].receiver->summary();
         if (Progress* progress = volumes_[i].at.progress) {
           progress->bytes = progress->verified_bytes = outcomes_[i].sent.totals.bytes;
           progress->entries = progress->verified_entries = outcomes_[i].sent.totals.entries;
@@ -139,9 +140,7 @@ class ReceiveSession {
         }
         case FrameKind::kVolumeEnd: {
           if (!inside) return unexpected();
-          auto message = parse_message(*frame);
-          const Status ended =
-              message.ok() ? end_volume(current, final, *message) : Status(message.error());
+          const Status ended = volumes_[current].receiver->end_round();
           if (!ended.ok()) return ended.error().during("volume " + volumes_[current].at.name);
           inside = false;
           ++current;
@@ -158,22 +157,6 @@ class ReceiveSession {
           return unexpected();
       }
     }
-  }
-
-  Status end_volume(size_t index, bool final, const Message& message) {
-    TRANSSHIP_TRY(volumes_[index].receiver->end_round());
-    if (!final) return {};
-    Summary& received = outcomes_[index].sent;
-    received = volumes_[index].receiver->summary();
-    TreeTotals totals;
-    if (message.fields.size() != 3 || !to_count(message.fields[1], totals.bytes) ||
-        !to_count(message.fields[2], totals.entries))
-      return Error{ErrorCode::kCorrupt, "the end of the volume is malformed"};
-    if (message.fields[0] != received.digest || !(totals == received.totals)) {
-      return Error{ErrorCode::kCorrupt, "what came has the volume digest " + received.digest +
-                                            ", what was sent has " + message.fields[0]};
-    }
-    return {};
   }
 
   // While the sender hears a sign of life every few seconds, so that neither gives up.

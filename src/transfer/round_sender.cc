@@ -196,8 +196,7 @@ Status RoundSender::send_files(FileSender& files) {
 Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files) {
   auto handle = handles_->open(directory);
   if (!handle) {
-    if (final_ || handle.error().code != ErrorCode::kNotFound) return handle.error();
-    return {};  // gone meanwhile
+    return gone_meanwhile(handle.error());
   }
   std::sort(found.begin(), found.end(),
             [](const FileItem& a, const FileItem& b) { return a.node->inode < b.node->inode; });
@@ -219,6 +218,13 @@ Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, F
     gathered_bytes_ = 0;
   }
   return {};
+}
+
+// Of a directory: the next round will see, if there is one.
+Status RoundSender::gone_meanwhile(const Error& error) const {
+  if (error.code != ErrorCode::kNotFound) return error;
+  if (!final_) return {};
+  return Error{ErrorCode::kConflict, error.message + ": it vanished while the volume was read"};
 }
 
 // A node that went before it could be read is still fresh, and has no names there.
@@ -244,7 +250,7 @@ Status RoundSender::send_directories(bool final) {
     if (!node.has(Node::kStale)) continue;
     auto handle = handles_->open(directory);
     if (!handle) {
-      if (final || handle.error().code != ErrorCode::kNotFound) return handle.error();
+      TRANSSHIP_TRY(gone_meanwhile(handle.error()));
       continue;
     }
     auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final);

@@ -47,6 +47,7 @@ class RoundSender {
   Status add_names();
   Status send_files(FileSender& files);
   Status queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files);
+  [[nodiscard]] Status gone_meanwhile(const Error& error) const;
   Status send_links();
   Status send_directories(bool final);
   Status change_name(Op op, NodeId node, NodeId directory, std::string_view name);

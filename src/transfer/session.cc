@@ -69,7 +69,7 @@ Status SendSession::begin() {
   return accepted.ok() ? Status() : accepted.error();
 }
 
-Result<RoundTotals> SendSession::send_round(bool final, std::vector<VolumeOutcome>& outcomes) {
+Result<RoundTotals> SendSession::send_round(bool final) {
   RoundTotals totals;
   for (size_t i = 0; i < volumes_.size(); ++i) {
     const SessionVolume& volume = volumes_[i];
@@ -80,19 +80,7 @@ Result<RoundTotals> SendSession::send_round(bool final, std::vector<VolumeOutcom
     if (!sent.ok()) return sent.error().during(during);
     totals.bytes += sent->bytes;
     totals.entries += sent->entries;
-    std::vector<std::string> end;
-    if (final) {
-      const Summary summary = senders_[i]->summary();
-      outcomes.push_back({volume.name, summary, {}});
-      end = {summary.digest, std::to_string(summary.totals.bytes),
-             std::to_string(summary.totals.entries)};
-      if (volume.progress != nullptr) {
-        // What earlier rounds brought counts, too.
-        volume.progress->bytes = summary.totals.bytes;
-        volume.progress->entries = summary.totals.entries;
-      }
-    }
-    TRANSSHIP_TRY(out_.write(FrameKind::kVolumeEnd, message_body(end)));
+    TRANSSHIP_TRY(out_.write(FrameKind::kVolumeEnd, ""));
   }
   TRANSSHIP_TRY(out_.write(FrameKind::kRoundEnd, ""));
   TRANSSHIP_TRY(out_.flush());
@@ -100,8 +88,7 @@ Result<RoundTotals> SendSession::send_round(bool final, std::vector<VolumeOutcom
 }
 
 Result<RoundTotals> SendSession::round() {
-  std::vector<VolumeOutcome> none;
-  auto sent = send_round(/*final=*/false, none);
+  auto sent = send_round(/*final=*/false);
   if (!sent.ok()) return sent;
   auto taken = await(stream_, FrameKind::kTaken);
   if (!taken.ok()) return taken.error();
@@ -109,16 +96,23 @@ Result<RoundTotals> SendSession::round() {
 }
 
 Result<std::vector<VolumeOutcome>> SendSession::finish(RoundTotals* last) {
-  std::vector<VolumeOutcome> outcomes;
-  auto sent = send_round(/*final=*/true, outcomes);
+  auto sent = send_round(/*final=*/true);
   if (!sent.ok()) return sent.error();
   if (last != nullptr) *last = *sent;
   if (options_.on_sent) options_.on_sent();
   // While the receiver reads back.
+  std::vector<VolumeOutcome> outcomes;
   for (size_t i = 0; i < volumes_.size(); ++i) {
     const Status same = senders_[i]->check_unchanged(options_.until);
     if (!same.ok())
       return fail(stream_, same.error().during("volume " + volumes_[i].name), options_.until);
+    const Summary summary = senders_[i]->summary();
+    outcomes.push_back({volumes_[i].name, summary, {}});
+    if (Progress* progress = volumes_[i].progress) {
+      // What earlier rounds brought counts, too.
+      progress->bytes = summary.totals.bytes;
+      progress->entries = summary.totals.entries;
+    }
   }
   auto verified = await(stream_, FrameKind::kVerified);
   if (!verified.ok()) return verified.error();

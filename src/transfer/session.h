@@ -82,7 +82,7 @@ class SendSession {
   void set_until(const Until& until);
 
  private:
-  Result<RoundTotals> send_round(bool final, std::vector<VolumeOutcome>& outcomes);
+  Result<RoundTotals> send_round(bool final);
 
   TlsStream& stream_;
   SessionIdentity identity_;

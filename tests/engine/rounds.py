@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -191,17 +192,18 @@ def tests(mover, bench_module):
         loop = ("import sys; sys.path.insert(0, sys.argv[2]); import mutate\n"
                 "print('ready', flush=True)\nnumber = 0\n"
                 "while number < 200: mutate.mutate(sys.argv[1], f'{sys.argv[3]} {number}', 20); number += 1")
+        # It has children of its own, which have to stand still, too.
         with subprocess.Popen([sys.executable, "-B", "-c", loop, source, HERE, str(seed)],
-                              stdout=subprocess.PIPE) as writer:
+                              stdout=subprocess.PIPE, start_new_session=True) as writer:
             try:
                 writer.stdout.readline()
-                stop = (f'if [ "$ROUND" = 3 ]; then kill -STOP {writer.pid}; '
-                        f'until grep -q "^State:.[TZ]" /proc/{writer.pid}/status; do :; done; fi')
+                stop = (f'if [ "$ROUND" = 3 ]; then kill -STOP -- -{writer.pid}; '
+                        f'while ps -o stat= -s {writer.pid} | grep -q "^[^TZ]"; do :; done; fi')
                 result = in_rounds(source, target, stop)
                 expect(result.returncode == 0, f"seed {seed}: {result.text}")
                 same(source, target, f"seed {seed}: ")
             finally:
-                writer.kill()
+                os.killpg(writer.pid, signal.SIGKILL)
 
     yield "writer.one-round", lambda bench: under_a_writer(bench, 1)
     yield "writer.last-round", lambda bench: under_a_writer(bench, 3)
