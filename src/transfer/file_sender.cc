@@ -38,6 +38,11 @@ class FileSender::Worker {
     if (!item.node->is_regular()) return send_other(item);
     auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
     if (!file) return lost(item, "open", errno);
+    // Something else may have the name by now.
+    auto now = stat_beneath(file->get(), "", kNoPath);
+    if (!now) return path_error("stat", plain_path(item), errno);
+    if (!S_ISREG(now->stx_mode) || now->stx_ino != item.node->inode)
+      return lost(item, "open", ENOENT);
     auto sure = take_xattrs(*item.node, XattrPlace(file->get()), file->get(), "", options_.final);
     if (!sure) return sure.error().during(path(item));
     sure_ = *sure;
@@ -83,7 +88,7 @@ class FileSender::Worker {
   Status send_large(const FileItem& item, int file) {
     Node& node = *item.node;
     auto extents = find_extents(file, node.size, "");
-    if (!extents) return extents.error().during(path(item));
+    if (!extents) return lost(item, "find the holes of", errno);
     BlockMap& known = node.more().blocks;
     const bool whole = node.has(Node::kFresh) || known.block != options_.block;
     opening_ = node.has(Node::kFresh) ? Opening::kNew
