@@ -57,6 +57,10 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
     auto space = file_system_space(directory->get());
     if (!space) return space.error();
     report->file_system = space->type;
+    {
+      const MutexLock lock(inspecting_);
+      inspected_[volume.name] = {report->bytes, report->entries};
+    }
     progress.set(*report);
   }
   return {};
@@ -97,7 +101,14 @@ Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskPr
   for (const MoverVolume& volume : request.volumes) {
     auto directory = open_volume(request.pod_uid, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
-    volumes.push_back({volume.name, std::move(directory).value()});
+    OpenVolume open{volume.name, std::move(directory).value()};
+    {
+      // Another walk would be part of the downtime.
+      const MutexLock lock(inspecting_);
+      const auto known = inspected_.find(volume.name);
+      if (known != inspected_.end()) open.totals = known->second;
+    }
+    volumes.push_back(std::move(open));
   }
   return send_volumes(config_, request, volumes, deadline, progress);
 }

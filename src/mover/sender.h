@@ -40,6 +40,8 @@ class Sender {
   Mutex changing_;  // held by the tasks that change mounts and records
   Pins pins_;
   Placement placement_;
+  Mutex inspecting_;
+  std::map<std::string, transfer::TreeTotals> inspected_ GUARDED_BY(inspecting_);  // by volume
 };
 
 }  // namespace transship::mover

@@ -150,7 +150,8 @@ Status read_archives(const TransferConfig& config, const TaskRequest& request,
   auto directory = archive_directory(config, request.archive_directory, /*make=*/false);
   if (!directory) return directory.error();
   for (size_t i = 0; i < volumes.size(); ++i) {
-    const auto& [name, volume] = volumes[i];
+    const std::string& name = volumes[i].name;
+    const UniqueFd& volume = volumes[i].directory;
     transfer::ReceiveOptions options;
     options.until = until_of(deadline);
     options.progress = counters[i].get();
@@ -205,9 +206,13 @@ Status send_volumes(const TransferConfig& config, const TaskRequest& request,
                     TaskProgress& progress) {
   std::vector<Outgoing> outgoing;
   for (const OpenVolume& volume : volumes) {
-    auto totals = transfer::scan_tree(volume.directory.get(), until_of(deadline));
-    if (!totals) return totals.error().during("scan volume " + volume.name);
-    outgoing.push_back({*totals, follow_sending(progress, volume.name, *totals)});
+    transfer::TreeTotals totals = volume.totals.value_or(transfer::TreeTotals{});
+    if (!volume.totals) {
+      auto counted = transfer::scan_tree(volume.directory.get(), until_of(deadline));
+      if (!counted) return counted.error().during("scan volume " + volume.name);
+      totals = *counted;
+    }
+    outgoing.push_back({totals, follow_sending(progress, volume.name, totals)});
   }
   transfer::RateLimiter* limit = &progress.bandwidth;
   return request.archive_directory.empty()

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "mover/deadline.h"
 #include "mover/task_board.h"
+#include "transfer/tree.h"
 
 namespace transship::mover {
 
@@ -28,6 +30,8 @@ struct TransferConfig {
 struct OpenVolume {
   std::string name;
   UniqueFd directory;
+  // Sending: about what it holds, for progress, where that is known; else it is counted first.
+  std::optional<transfer::TreeTotals> totals{};
 };
 
 // Counts what `directory` holds: bytes and entries of the report.

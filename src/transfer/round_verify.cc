@@ -235,6 +235,65 @@ class Comparison final : public SurveyVisitor {
   Differences& differences_;
 };
 
+// Hands what is to be read back to the threads, directory by directory.
+class ReadBack {
+ public:
+  ReadBack(Inventory& inventory, DirectoryHandles& handles, const ReceiveOptions& options,
+           Differences& differences, bool on_disk)
+      : inventory_(inventory),
+        handles_(handles),
+        queued_(inventory.size()),
+        workers_("verify", [&] {
+          return [reader = std::make_shared<Reader>(inventory, options, differences, on_disk)](
+                     const std::vector<Item>& items) { return reader->read(items); };
+        }) {}
+
+  Status run() {
+    std::vector<NodeId> waiting = {kRootNode};
+    while (!waiting.empty()) {
+      const NodeId directory = waiting.back();
+      waiting.pop_back();
+      handle_.reset();
+      TRANSSHIP_TRY(queue(directory, directory, ""));
+      for (const Child& child : inventory_.at(directory).more().children) {
+        if (inventory_.at(child.node).is_directory()) {
+          waiting.push_back(child.node);
+        } else {
+          TRANSSHIP_TRY(queue(child.node, directory, child.name()));
+        }
+      }
+    }
+    TRANSSHIP_TRY(workers_.add(std::move(gathered_)));
+    return workers_.finish();
+  }
+
+ private:
+  Status queue(NodeId id, NodeId directory, std::string_view name) {
+    if (queued_[id]) return {};  // a thread's, from then on
+    queued_[id] = true;
+    Node& node = inventory_.at(id);
+    if (!node.has(Node::kUnverified)) return {};
+    if (!handle_) {
+      auto opened = handles_.open(directory);
+      if (!opened) return opened.error();
+      handle_ = std::move(opened).value();
+    }
+    gathered_.push_back({&node, directory, name, handle_});
+    gathered_bytes_ += node.size;
+    if (gathered_.size() < kItems && gathered_bytes_ < kItemBytes) return {};
+    gathered_bytes_ = 0;
+    return workers_.add(std::exchange(gathered_, {}));
+  }
+
+  Inventory& inventory_;
+  DirectoryHandles& handles_;
+  DirectoryHandle handle_;  // of the directory that is being queued
+  std::vector<bool> queued_;
+  std::vector<Item> gathered_;
+  int64_t gathered_bytes_ = 0;
+  BatchWorkers<Item> workers_;
+};
+
 }  // namespace
 
 Status RoundReceiver::verify(bool whole) {
@@ -250,45 +309,7 @@ Status RoundReceiver::verify(bool whole) {
     TRANSSHIP_TRY(survey(root_, inventory_, comparison, options_.until));
     TRANSSHIP_TRY(differences.status());
   }
-  BatchWorkers<Item> workers("verify", [&] {
-    return [reader = std::make_shared<Reader>(inventory_, options_, differences, on_disk)](
-               const std::vector<Item>& items) { return reader->read(items); };
-  });
-  std::vector<Item> gathered;
-  int64_t gathered_bytes = 0;
-  std::vector<NodeId> waiting = {kRootNode};
-  std::vector<bool> seen(inventory_.size());
-  while (!waiting.empty()) {
-    const NodeId directory = waiting.back();
-    waiting.pop_back();
-    DirectoryHandle handle;
-    const auto queue = [&](NodeId id, std::string_view name) -> Status {
-      if (seen[id]) return {};  // a thread's, from then on
-      seen[id] = true;
-      Node& node = inventory_.at(id);
-      if (!node.has(Node::kUnverified)) return {};
-      if (!handle) {
-        auto opened = handles_.open(directory);
-        if (!opened) return opened.error();
-        handle = std::move(opened).value();
-      }
-      gathered.push_back({&node, directory, name, handle});
-      gathered_bytes += node.size;
-      if (gathered.size() < kItems && gathered_bytes < kItemBytes) return {};
-      gathered_bytes = 0;
-      return workers.add(std::exchange(gathered, {}));
-    };
-    TRANSSHIP_TRY(queue(directory, ""));
-    for (const Child& child : inventory_.at(directory).more().children) {
-      if (inventory_.at(child.node).is_directory()) {
-        waiting.push_back(child.node);
-      } else {
-        TRANSSHIP_TRY(queue(child.node, child.name()));
-      }
-    }
-  }
-  TRANSSHIP_TRY(workers.add(std::move(gathered)));
-  TRANSSHIP_TRY(workers.finish());
+  TRANSSHIP_TRY(ReadBack(inventory_, handles_, options_, differences, on_disk).run());
   return differences.status();
 }
 
