@@ -88,6 +88,7 @@ NodeId Inventory::add() {
 }
 
 std::string_view Inventory::keep(std::string_view name) {
+  if (name.empty()) return {};
   constexpr size_t kPiece = size_t{64} << 10U;
   if (name.size() > names_left_) {
     names_left_ = std::max(kPiece, name.size());
