@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <thread>
 
-#include "mover/directory_stream.h"
+#include "base/directory_stream.h"
 #include "mover/migration_directory.h"
 
 namespace transship::mover {

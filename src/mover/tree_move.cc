@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "mover/directory_stream.h"
+#include "base/directory_stream.h"
 
 namespace transship::mover {
 namespace {

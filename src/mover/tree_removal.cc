@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/directory_stream.h"
 #include "base/unique_fd.h"
-#include "mover/directory_stream.h"
 #include "mover/node.h"
 
 namespace transship::mover {
@@ -57,7 +57,7 @@ Status empty_below(std::vector<Level>& levels, const Deadline& deadline) {
   while (!levels.empty()) {
     TRANSSHIP_TRY(deadline.check("remove files"));
     Level& level = levels.back();
-    const char* entry = level.stream.next();
+    const dirent* entry = level.stream.next();
     if (!entry) {
       if (errno != 0) return errno_error("list " + level.name, errno);
       const std::string name = level.name;
@@ -68,7 +68,7 @@ Status empty_below(std::vector<Level>& levels, const Deadline& deadline) {
       }
       continue;
     }
-    const std::string name = entry;
+    const std::string name = entry->d_name;
     auto directory = unlink_or_directory(level.fd.get(), name);
     if (!directory) return directory.error();
     if (!*directory) continue;

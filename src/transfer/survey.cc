@@ -1,6 +1,5 @@
 #include "transfer/survey.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <condition_variable>
 #include <thread>
 
+#include "base/directory_stream.h"
 #include "base/mutex.h"
 #include "transfer/beneath.h"
 
@@ -35,18 +35,11 @@ struct Names {
 };
 
 Result<Names> read_names(int directory) {
-  const int own = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* raw = own < 0 ? nullptr : ::fdopendir(own);
-  if (raw == nullptr) {
-    const int error = errno;
-    if (own >= 0) ::close(own);
-    return errno_error("read the directory", error);
-  }
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
+  auto stream = DirectoryStream::open(directory);
+  if (!stream) return stream.error();
   Names out;
-  for (errno = 0; const dirent* found = ::readdir(stream.get()); errno = 0) {
+  while (const dirent* found = stream->next()) {
     const std::string_view name(found->d_name);
-    if (name == "." || name == "..") continue;
     if (out.text.size() > UINT32_MAX - 256) {
       return Error{ErrorCode::kInvalid, "the directory has too many names"};
     }

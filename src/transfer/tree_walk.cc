@@ -1,6 +1,5 @@
 #include "transfer/tree_walk.h"
 
-#include <dirent.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/directory_stream.h"
 #include "transfer/beneath.h"
 #include "transfer/entry.h"
 
@@ -133,21 +133,10 @@ Status TreeWalk::visit_entry(const Visit& visit, const struct statx& stat,
 
 // In the order of inode numbers, which is about the order on disk.
 Status TreeWalk::read_names(Directory& directory) const {
-  const int own = ::dup(directory.fd.get());
-  DIR* raw = own < 0 ? nullptr : ::fdopendir(own);
-  if (raw == nullptr) {
-    const int error = errno;
-    if (own >= 0) ::close(own);
-    return path_error("read directory", path_, error);
-  }
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
-  while (true) {
-    errno = 0;
-    const dirent* found = ::readdir(stream.get());
-    if (found == nullptr) break;
-    const std::string_view name(found->d_name);
-    if (name != "." && name != "..") directory.names.push_back({found->d_ino, std::string(name)});
-  }
+  auto stream = DirectoryStream::open(directory.fd.get());
+  if (!stream) return stream.error().during(quoted(path_));
+  while (const dirent* found = stream->next())
+    directory.names.push_back({found->d_ino, found->d_name});
   if (errno != 0) return path_error("read directory", path_, errno);
   std::sort(directory.names.begin(), directory.names.end(),
             [](const Name& a, const Name& b) { return a.inode > b.inode; });

@@ -1,4 +1,4 @@
-#include "mover/directory_stream.h"
+#include "base/directory_stream.h"
 
 #include <fcntl.h>
 
@@ -7,11 +7,13 @@
 
 #include "base/unique_fd.h"
 
-namespace transship::mover {
+namespace transship {
 
 Result<DirectoryStream> DirectoryStream::open(int directory) {
   // A file description of its own, since the offset belongs to it.
-  UniqueFd own(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  UniqueFd own(::openat(directory, ".", kFlags | O_NOATIME));
+  if (!own.valid() && errno == EPERM) own.reset(::openat(directory, ".", kFlags));
   if (!own.valid()) return errno_error("list a directory", errno);
   DIR* stream = ::fdopendir(own.get());
   if (!stream) return errno_error("list a directory", errno);
@@ -19,14 +21,12 @@ Result<DirectoryStream> DirectoryStream::open(int directory) {
   return DirectoryStream(stream);
 }
 
-const char* DirectoryStream::next() {
+const dirent* DirectoryStream::next() {
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(stream_.get());
     if (!entry) return nullptr;
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
-      return entry->d_name;
-    }
+    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) return entry;
   }
 }
 
@@ -34,9 +34,9 @@ Result<std::vector<std::string>> list_directory(int directory) {
   auto stream = DirectoryStream::open(directory);
   if (!stream) return stream.error();
   std::vector<std::string> names;
-  while (const char* name = stream->next()) names.emplace_back(name);
+  while (const dirent* entry = stream->next()) names.emplace_back(entry->d_name);
   if (errno != 0) return errno_error("list a directory", errno);
   return names;
 }
 
-}  // namespace transship::mover
+}  // namespace transship

@@ -9,16 +9,17 @@
 
 #include "base/result.h"
 
-namespace transship::mover {
+namespace transship {
 
 class DirectoryStream {
  public:
-  // `directory` is any descriptor of it, O_PATH too; it may be closed afterwards.
+  // `directory` is any descriptor of it, O_PATH too; it may be closed afterwards. One that was
+  // removed meanwhile is empty. The access time stays as it is, where that is allowed.
   static Result<DirectoryStream> open(int directory);
 
-  // The next entry's name, "." and ".." left out; null at the end or on an error, which `errno`
-  // tells (0 at the end). Valid until the next call.
-  const char* next();
+  // The next entry, "." and ".." left out; null at the end or on an error, which `errno` tells (0
+  // at the end). Valid until the next call.
+  const dirent* next();
 
  private:
   struct Close {
@@ -31,4 +32,4 @@ class DirectoryStream {
 // All names in it, unordered.
 Result<std::vector<std::string>> list_directory(int directory);
 
-}  // namespace transship::mover
+}  // namespace transship
