@@ -10,6 +10,17 @@
 
 namespace transship::transfer {
 
+bool write_at(int file, Bytes data, int64_t offset) {
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(file, data.data(), data.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    data = data.subspan(static_cast<size_t>(n));
+    offset += n;
+  }
+  return true;
+}
+
 Status FdSink::write(Bytes data) {
   const SigpipeBlock no_signal;
   while (!data.empty()) {

@@ -19,7 +19,12 @@ Status drop_inherited(int root) {
   const XattrPlace place(root);
   auto xattrs = place.read(".");
   if (!xattrs) return xattrs.error();
-  for (const Xattr& xattr : *xattrs) TRANSSHIP_TRY(place.remove(xattr.name, "."));
+  for (const Xattr& xattr : *xattrs) {
+    if (!place.remove(xattr.name)) {
+      const int error = errno;
+      return path_error("remove extended attribute " + quoted(xattr.name) + " of", ".", error);
+    }
+  }
   // So would set-group-ID and the group.
   if (::fchmod(root, 0700) < 0) return errno_error("set the mode of the destination", errno);
   return {};

@@ -7,33 +7,32 @@
 
 namespace transship::transfer {
 
+std::optional<EntryKind> entry_kind(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFREG:
+      return EntryKind::kRegular;
+    case S_IFDIR:
+      return EntryKind::kDirectory;
+    case S_IFLNK:
+      return EntryKind::kSymlink;
+    case S_IFIFO:
+      return EntryKind::kFifo;
+    case S_IFCHR:
+      return EntryKind::kCharDevice;
+    case S_IFBLK:
+      return EntryKind::kBlockDevice;
+    case S_IFSOCK:
+      return EntryKind::kSocket;
+    default:
+      return std::nullopt;
+  }
+}
+
 Result<Entry> entry_of(const struct statx& stat) {
   Entry entry;
-  switch (stat.stx_mode & S_IFMT) {
-    case S_IFREG:
-      entry.kind = EntryKind::kRegular;
-      break;
-    case S_IFDIR:
-      entry.kind = EntryKind::kDirectory;
-      break;
-    case S_IFLNK:
-      entry.kind = EntryKind::kSymlink;
-      break;
-    case S_IFIFO:
-      entry.kind = EntryKind::kFifo;
-      break;
-    case S_IFCHR:
-      entry.kind = EntryKind::kCharDevice;
-      break;
-    case S_IFBLK:
-      entry.kind = EntryKind::kBlockDevice;
-      break;
-    case S_IFSOCK:
-      entry.kind = EntryKind::kSocket;
-      break;
-    default:
-      return Error{ErrorCode::kInvalid, "it is of an unknown file type"};
-  }
+  const auto kind = entry_kind(stat.stx_mode);
+  if (!kind) return Error{ErrorCode::kInvalid, "it is of an unknown file type"};
+  entry.kind = *kind;
   entry.mode = stat.stx_mode & 07777U;
   entry.uid = stat.stx_uid;
   entry.gid = stat.stx_gid;
@@ -81,6 +80,11 @@ Error path_error(std::string_view tried, std::string_view path, int errno_value)
 
 Error corrupt(std::string_view path, std::string_view why) {
   return {ErrorCode::kCorrupt, "the stream's entry " + quoted(path) + ": " + std::string(why)};
+}
+
+Error creation_error(std::string_view tried, std::string_view path, int errno_value) {
+  if (errno_value == EEXIST) return corrupt(path, "it came twice");
+  return path_error(tried, path, errno_value);
 }
 
 }  // namespace transship::transfer

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,9 @@ struct Entry {
 // Everything but path, link target and attributes. kInvalid for a type that Linux does not have.
 Result<Entry> entry_of(const struct statx& stat);
 
+// Of st_mode's type bits; nullopt for those that Linux does not have.
+std::optional<EntryKind> entry_kind(uint32_t mode);
+
 // The type bits for mknod(2) and the like.
 uint32_t type_bits(EntryKind kind);
 
@@ -60,5 +64,8 @@ Error path_error(std::string_view tried, std::string_view path, int errno_value)
 
 // kCorrupt about what came in the stream.
 Error corrupt(std::string_view path, std::string_view why);
+
+// Why a name could not be made; one that is there already came twice.
+Error creation_error(std::string_view tried, std::string_view path, int errno_value);
 
 }  // namespace transship::transfer

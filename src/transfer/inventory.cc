@@ -28,25 +28,6 @@ NodeExtra& Node::more() {
   return *extra;
 }
 
-EntryKind Node::kind() const {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return EntryKind::kDirectory;
-    case S_IFLNK:
-      return EntryKind::kSymlink;
-    case S_IFIFO:
-      return EntryKind::kFifo;
-    case S_IFCHR:
-      return EntryKind::kCharDevice;
-    case S_IFBLK:
-      return EntryKind::kBlockDevice;
-    case S_IFSOCK:
-      return EntryKind::kSocket;
-    default:
-      return EntryKind::kRegular;
-  }
-}
-
 void Node::take(const NodeStat& stat) {
   inode = stat.inode;
   size = S_ISREG(stat.mode) ? stat.size : 0;

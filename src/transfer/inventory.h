@@ -95,7 +95,6 @@ struct Node {
   void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
   void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
   NodeExtra& more();  // made where it is missing
-  [[nodiscard]] EntryKind kind() const;
 
   // Takes everything over that the stat says, but links.
   void take(const NodeStat& stat);

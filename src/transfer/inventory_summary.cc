@@ -1,24 +1,22 @@
 // The volume digest of an inventory (docs/volume-digest.md), directory by directory: no list of all
 // paths is ever made.
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <unordered_set>
 
 #include "transfer/inventory.h"
+#include "transfer/manifest.h"
 
 namespace transship::transfer {
 namespace {
 
 constexpr std::string_view kNul("\0", 1);
 
-// As the recipe's find prints it after the path.
 std::string record_tail(const Node& node) {
-  char text[128];
-  std::snprintf(text, sizeof text, " %c %o %u:%u %lld.%09u0 ", static_cast<char>(node.kind()),
-                node.mode & 07777U, node.uid, node.gid, static_cast<long long>(node.mtime_seconds),
-                node.mtime_nanoseconds);
-  return text + (S_ISLNK(node.mode) && node.extra ? node.extra->link_target : std::string());
+  // A type that Linux does not have is in no inventory.
+  return find_record_tail(entry_kind(node.mode).value_or(EntryKind::kRegular), node.mode & 07777U,
+                          node.uid, node.gid, node.mtime_seconds, node.mtime_nanoseconds,
+                          node.extra ? std::string_view(node.extra->link_target) : "");
 }
 
 // A child's own line, or all lines of what is in it. They sort by the text that follows the

@@ -10,13 +10,10 @@
 namespace transship::transfer {
 namespace {
 
-// find's %T@ writes the nanoseconds and a zero.
 std::string find_record(const Entry& entry) {
-  char numbers[128];
-  std::snprintf(numbers, sizeof numbers, " %c %o %u:%u %lld.%09u0 ", static_cast<char>(entry.kind),
-                entry.mode, entry.uid, entry.gid, static_cast<long long>(entry.mtime_seconds),
-                entry.mtime_nanoseconds);
-  return entry.path + numbers + entry.link_target;
+  return entry.path + find_record_tail(entry.kind, entry.mode, entry.uid, entry.gid,
+                                       entry.mtime_seconds, entry.mtime_nanoseconds,
+                                       entry.link_target);
 }
 
 Sha256::Digest attributes_digest(const Entry& entry) {
@@ -61,6 +58,15 @@ std::vector<const ManifestEntry*> by_path(const std::vector<ManifestEntry>& entr
 }
 
 }  // namespace
+
+std::string find_record_tail(EntryKind kind, uint32_t permissions, uint32_t uid, uint32_t gid,
+                             int64_t mtime_seconds, uint32_t mtime_nanoseconds,
+                             std::string_view link_target) {
+  char numbers[128];
+  std::snprintf(numbers, sizeof numbers, " %c %o %u:%u %lld.%09u0 ", static_cast<char>(kind),
+                permissions, uid, gid, static_cast<long long>(mtime_seconds), mtime_nanoseconds);
+  return std::string(numbers).append(link_target);
+}
 
 size_t Manifest::add(const Entry& entry, uint64_t link_group) {
   ManifestEntry added;

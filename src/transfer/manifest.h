@@ -13,6 +13,7 @@
 namespace transship::transfer {
 
 struct Entry;
+enum class EntryKind : char;
 
 struct ManifestEntry {
   std::string record;        // as the recipe's first find prints it, without the final NUL
@@ -26,6 +27,11 @@ struct ManifestEntry {
     return std::string_view(record).substr(0, path_length);
   }
 };
+
+// What the recipe's find prints of an entry after its path (%T@: the nanoseconds and a zero).
+std::string find_record_tail(EntryKind kind, uint32_t permissions, uint32_t uid, uint32_t gid,
+                             int64_t mtime_seconds, uint32_t mtime_nanoseconds,
+                             std::string_view link_target);
 
 class Manifest {
  public:

@@ -10,7 +10,6 @@
 #include <cstdio>
 
 #include "transfer/beneath.h"
-#include "transfer/xattrs.h"
 
 namespace transship::transfer {
 namespace {
@@ -32,77 +31,24 @@ uint32_t current_umask() {
   return mask;
 }
 
-Written write_at(int file, std::string_view data, int64_t offset) {
-  while (!data.empty()) {
-    const ssize_t n = ::pwrite(file, data.data(), data.size(), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failure("write");
-    data.remove_prefix(static_cast<size_t>(n));
-    offset += n;
-  }
+Written write_all(int file, std::string_view data, int64_t offset) {
+  if (!write_at(file, as_bytes(data), offset)) return failure("write");
   return {};
 }
 
-struct Times {
-  timespec values[2];
-};
-Times times_of(const Node& node) {
-  return {{{0, UTIME_OMIT},
-           {static_cast<time_t>(node.mtime_seconds), static_cast<long>(node.mtime_nanoseconds)}}};
+Metadata metadata_of(const Node& node) {
+  Metadata metadata{node.mode & 07777U,     node.uid, node.gid, node.mtime_seconds,
+                    node.mtime_nanoseconds, {}};
+  if (node.extra) metadata.xattrs = node.extra->xattrs;
+  return metadata;
 }
 
-const std::vector<Xattr>& xattrs_of(const Node& node) {
-  static const std::vector<Xattr> none;
-  return node.extra ? node.extra->xattrs : none;
-}
-
-Written drop_xattrs(const XattrPlace& place, const Node& node) {
-  const auto found = place.read(kNoPath);
-  if (!found) return failure("list the extended attributes of");
-  for (const Xattr& xattr : *found) {
-    const auto& wanted = xattrs_of(node);
-    const auto same = [&](const Xattr& other) { return other.name == xattr.name; };
-    if (std::any_of(wanted.begin(), wanted.end(), same)) continue;
-    if (!place.remove(xattr.name, kNoPath)) return failure("remove an extended attribute of");
-  }
-  return {};
-}
-
-Written set_xattrs(const XattrPlace& place, const Node& node) {
-  for (const Xattr& xattr : xattrs_of(node)) {
-    if (!place.set(xattr, kNoPath)) return failure("set an extended attribute of");
-  }
-  return {};
-}
-
-// Everything, whatever is there: a change of owner clears set-user-ID and security.capability,
-// chmod(2) changes an ACL's mask, and everything is free to change the times.
-Written set_all(int fd, const Node& node) {
-  const XattrPlace place(fd);
-  if (::fchown(fd, node.uid, node.gid) < 0) return failure("set the owner of");
-  if (auto failed = drop_xattrs(place, node)) return failed;
-  if (::fchmod(fd, node.mode & 07777U) < 0) return failure("set the mode of");
-  if (auto failed = set_xattrs(place, node)) return failed;
-  if (::futimens(fd, times_of(node).values) < 0) return failure("set the times of");
-  return {};
-}
+// Exactly, whatever is there.
+Written set_all(int fd, const Node& node) { return set_metadata(fd, metadata_of(node), {}); }
 
 // Of what cannot be opened: symbolic links, FIFOs, devices, sockets.
 Written set_all(int directory, const std::string& name, const Node& node) {
-  if (::fchownat(directory, name.c_str(), node.uid, node.gid, AT_SYMLINK_NOFOLLOW) < 0)
-    return failure("set the owner of");
-  const XattrPlace place(directory, name);
-  if (auto failed = drop_xattrs(place, node)) return failed;
-  if (!S_ISLNK(node.mode)) {
-    auto fd = open_beneath(directory, name, O_PATH | O_NOFOLLOW, kNoPath);
-    if (!fd) return failure("open");
-    const std::string itself = "/proc/self/fd/" + std::to_string(fd->get());
-    if (::chmod(itself.c_str(), node.mode & 07777U) < 0) return failure("set the mode of");
-  }
-  if (auto failed = set_xattrs(place, node)) return failed;
-  if (::utimensat(directory, name.c_str(), times_of(node).values, AT_SYMLINK_NOFOLLOW) < 0)
-    return failure("set the times of");
-  return {};
+  return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node), {});
 }
 
 Written punch(int file, int64_t offset, int64_t length) {
@@ -112,7 +58,7 @@ Written punch(int file, int64_t offset, int64_t length) {
   while (length > 0) {
     const auto part =
         std::string_view(zeros).substr(0, static_cast<size_t>(std::min<int64_t>(length, 1 << 20)));
-    if (auto failed = write_at(file, part, offset)) return failed;
+    if (auto failed = write_all(file, part, offset)) return failed;
     offset += static_cast<int64_t>(part.size());
     length -= static_cast<int64_t>(part.size());
   }
@@ -138,7 +84,7 @@ Written NodeWriter::run(const WriteJob& job) const {
       auto file = open_existing(job);
       if (!file) return failure("open");
       if (::ftruncate(file->get(), 0) < 0) return failure("empty");
-      if (auto failed = write_at(file->get(), job.content, 0)) return failed;
+      if (auto failed = write_all(file->get(), job.content, 0)) return failed;
       return set_all(file->get(), *job.node);
     }
     case Op::kMetadata: {
@@ -151,7 +97,7 @@ Written NodeWriter::run(const WriteJob& job) const {
     case Op::kOpenFile:
       return open_large(job);
     case Op::kData:
-      return write_at(job.file->fd.get(), job.content, job.offset);
+      return write_all(job.file->fd.get(), job.content, job.offset);
     case Op::kHole:
       return punch(job.file->fd.get(), job.offset, job.length);
     case Op::kCloseFile: {
@@ -170,16 +116,14 @@ Written NodeWriter::new_file(const WriteJob& job) const {
                            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kNoPath, node.mode & 0777U);
   if (!file) return failure("create");
   const int fd = file->get();
-  if (auto failed = write_at(fd, job.content, 0)) return failed;
-  if (job.inherits) return set_all(fd, node);
+  if (auto failed = write_all(fd, job.content, 0)) return failed;
   // What it got by being made is left as it is: the owner, mostly, and the mode.
-  const bool other_owner = node.uid != uid_ || node.gid != gid_;
-  if (other_owner && ::fchown(fd, node.uid, node.gid) < 0) return failure("set the owner of");
   const uint32_t mode = node.mode & 07777U;
-  if (mode != (mode & 0777U & ~umask_) && ::fchmod(fd, mode) < 0) return failure("set the mode of");
-  if (auto failed = set_xattrs(XattrPlace(fd), node)) return failed;
-  if (::futimens(fd, times_of(node).values) < 0) return failure("set the times of");
-  return {};
+  MetadataSteps steps;
+  steps.owner = job.inherits || node.uid != uid_ || node.gid != gid_;
+  steps.mode = job.inherits || mode != (mode & 0777U & ~umask_);
+  steps.drop_xattrs = job.inherits;
+  return set_metadata(fd, metadata_of(node), steps);
 }
 
 Written NodeWriter::new_node(const WriteJob& job) const {

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "transfer/directory_handles.h"
+#include "transfer/entry_metadata.h"
 #include "transfer/wire.h"
 
 namespace transship::transfer {
@@ -27,13 +27,6 @@ struct WriteJob {
   int64_t offset = 0;
   int64_t length = 0;  // of a hole; of a large file that is opened, its size
 };
-
-// What failed, and why.
-struct WriteFailure {
-  const char* tried = "";
-  int error = 0;
-};
-using Written = std::optional<WriteFailure>;
 
 class NodeWriter {
  public:

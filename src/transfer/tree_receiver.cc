@@ -6,20 +6,6 @@
 #include <cerrno>
 
 namespace transship::transfer {
-namespace {
-
-Status write_at(int file, Bytes data, int64_t offset, const std::string& path) {
-  while (!data.empty()) {
-    const ssize_t n = ::pwrite(file, data.data(), data.size(), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return path_error("write", path, errno);
-    data = data.subspan(static_cast<size_t>(n));
-    offset += n;
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<Received> TreeReceiver::run() {
   TRANSSHIP_TRY(out_.begin());
@@ -119,7 +105,7 @@ Status TreeReceiver::receive_range(const Entry& entry, int file, const Extent& e
     auto data = in_.read_data(extent.end() - position);
     if (!data) return data.error().during("receive " + quoted(entry.path));
     content_.update(*data);
-    TRANSSHIP_TRY(write_at(file, *data, position, entry.path));
+    if (!write_at(file, *data, position)) return path_error("write", entry.path, errno);
     const auto size = static_cast<int64_t>(data->size());
     position += size;
     if (options_.progress != nullptr) options_.progress->bytes += size;

@@ -16,12 +16,6 @@ namespace {
 
 constexpr size_t kHeldDirectories = 64;
 
-// Why a name could not be made; one that is there already came twice.
-Error creation_error(std::string_view tried, const std::string& path, int error) {
-  if (error == EEXIST) return corrupt(path, "it came twice");
-  return path_error(tried, path, error);
-}
-
 }  // namespace
 
 struct TreeWriter::Directory {

@@ -53,20 +53,18 @@ Result<std::vector<Xattr>> XattrPlace::read(const std::string& path) const {
   return xattrs;
 }
 
-Status XattrPlace::set(const Xattr& xattr, const std::string& path) const {
+bool XattrPlace::set(const Xattr& xattr) const {
   const char* name = xattr.name.c_str();
   const int failed =
       fd_ >= 0 ? ::fsetxattr(fd_, name, xattr.value.data(), xattr.value.size(), 0)
                : ::lsetxattr(path_.c_str(), name, xattr.value.data(), xattr.value.size(), 0);
-  if (failed == 0) return {};
-  return path_error("set extended attribute " + quoted(xattr.name) + " of", path, errno);
+  return failed == 0;
 }
 
-Status XattrPlace::remove(const std::string& name, const std::string& path) const {
+bool XattrPlace::remove(const std::string& name) const {
   const int failed =
       fd_ >= 0 ? ::fremovexattr(fd_, name.c_str()) : ::lremovexattr(path_.c_str(), name.c_str());
-  if (failed == 0 || errno == ENODATA) return {};
-  return path_error("remove extended attribute " + quoted(name) + " of", path, errno);
+  return failed == 0 || errno == ENODATA;
 }
 
 }  // namespace transship::transfer

@@ -24,8 +24,9 @@ class XattrPlace {
 
   // The carried ones, sorted by name. `path` is for messages.
   [[nodiscard]] Result<std::vector<Xattr>> read(const std::string& path) const;
-  [[nodiscard]] Status set(const Xattr& xattr, const std::string& path) const;
-  [[nodiscard]] Status remove(const std::string& name, const std::string& path) const;
+  // False: errno says why not. To remove what is not there is no failure.
+  [[nodiscard]] bool set(const Xattr& xattr) const;
+  [[nodiscard]] bool remove(const std::string& name) const;
 
  private:
   [[nodiscard]] ssize_t list(char* buffer, size_t size) const;
