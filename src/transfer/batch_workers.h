@@ -1,4 +1,5 @@
-// BatchWorkers: two threads that work off batches of items, in no order among batches.
+// BatchWorkers: two threads that work off items, in no order, in batches: a lock and a wake-up cost
+// as much as a small file's content.
 #pragma once
 
 #include <pthread.h>
@@ -7,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -14,15 +16,21 @@
 
 namespace transship::transfer {
 
+struct BatchLimits {
+  size_t items = 64;        // of a batch
+  int64_t bytes = 1 << 20;  // of a batch; an item that has more goes alone
+  size_t queued = 8;        // batches
+};
+
 template <typename Item>
 class BatchWorkers {
  public:
-  using Batch = std::vector<Item>;
-  using Work = std::function<Status(Batch&)>;
+  using Work = std::function<Status(const std::vector<Item>&)>;
 
   // `make_work` is called once for each thread, which keeps what it returns to itself. `name` is
   // the threads' (15 characters at most).
-  BatchWorkers(const char* name, const std::function<Work()>& make_work) {
+  BatchWorkers(const char* name, const BatchLimits& limits, const std::function<Work()>& make_work)
+      : limits_(limits) {
     for (int i = 0; i < kThreads; ++i) {
       threads_.emplace_back([this, name, work = make_work()] {
         ::pthread_setname_np(::pthread_self(), name);
@@ -40,18 +48,25 @@ class BatchWorkers {
   BatchWorkers(const BatchWorkers&) = delete;
   BatchWorkers& operator=(const BatchWorkers&) = delete;
 
-  // Waits while too many are queued. Fails when a batch before has failed.
-  Status add(Batch batch) EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    while (queue_.size() >= kQueued && failed_) changed_.wait(lock);
-    if (!failed_) return failed_;
-    queue_.push_back(std::move(batch));
-    changed_.notify_all();
-    return {};
+  // By one thread; `bytes` is about how much work it is. Waits while too many are queued. Fails
+  // when an item before has failed.
+  Status add(Item item, int64_t bytes) EXCLUDES(mutex_) {
+    if (bytes > limits_.bytes) {
+      std::vector<Item> alone;
+      alone.push_back(std::move(item));
+      return hand_over(std::move(alone));
+    }
+    gathered_.push_back(std::move(item));
+    gathered_bytes_ += bytes;
+    if (gathered_.size() < limits_.items && gathered_bytes_ < limits_.bytes) return {};
+    gathered_bytes_ = 0;
+    return hand_over(std::exchange(gathered_, {}));
   }
 
-  // Waits for all; the first failure.
+  // Waits for all; the first failure. Nothing is added afterwards.
   Status finish() EXCLUDES(mutex_) {
+    // Where it fails, an item has: that is what is returned below.
+    (void)hand_over(std::exchange(gathered_, {}));
     close();
     const MutexLock lock(mutex_);
     return failed_;
@@ -59,7 +74,15 @@ class BatchWorkers {
 
  private:
   static constexpr int kThreads = 2;
-  static constexpr size_t kQueued = 8;
+
+  Status hand_over(std::vector<Item> batch) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    while (queue_.size() >= limits_.queued && failed_) changed_.wait(lock);
+    if (!failed_) return failed_;
+    queue_.push_back(std::move(batch));
+    changed_.notify_all();
+    return {};
+  }
 
   void close() EXCLUDES(mutex_) {
     {
@@ -75,7 +98,7 @@ class BatchWorkers {
     while (true) {
       while (queue_.empty() && !closed_ && failed_) changed_.wait(lock);
       if (queue_.empty() || !failed_) return;
-      Batch batch = std::move(queue_.front());
+      const std::vector<Item> batch = std::move(queue_.front());
       queue_.pop_front();
       changed_.notify_all();
       lock.unlock();
@@ -88,9 +111,12 @@ class BatchWorkers {
     }
   }
 
+  const BatchLimits limits_;
+  std::vector<Item> gathered_;  // the caller's alone
+  int64_t gathered_bytes_ = 0;
   Mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<Batch> queue_ GUARDED_BY(mutex_);
+  std::deque<std::vector<Item>> queue_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
   Status failed_ GUARDED_BY(mutex_);
   std::vector<std::jthread> threads_;

@@ -1,10 +1,10 @@
 #include "transfer/content_hasher.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "transfer/beneath.h"
@@ -13,91 +13,39 @@
 namespace transship::transfer {
 namespace {
 
-constexpr int kThreads = 2;
-constexpr size_t kBatchFiles = 64;
-constexpr int64_t kBatchBytes = 1 << 20;
-constexpr size_t kQueued = 4;  // batches, of open files
 constexpr size_t kBuffer = 512 << 10;
+constexpr BatchLimits kLimits{.items = 64, .bytes = 1 << 20, .queued = 4};  // of open files
 
 }  // namespace
 
-ContentHasher::ContentHasher(Options options) : options_(std::move(options)) {
-  for (int i = 0; i < kThreads; ++i) {
-    threads_.emplace_back([this] {
-      ::pthread_setname_np(::pthread_self(), "verify");
-      work();
-    });
-  }
-}
-
-ContentHasher::~ContentHasher() { stop(/*abandon=*/true); }
+ContentHasher::ContentHasher(Options options)
+    : options_(std::move(options)), workers_("verify", kLimits, [this] {
+        return [this, buffer = std::make_shared<std::vector<std::byte>>(kBuffer)](
+                   const std::vector<File>& batch) { return hash_all(batch, *buffer); };
+      }) {}
 
 Status ContentHasher::add(File file) {
-  gathered_bytes_ += static_cast<int64_t>(file.stat.stx_size);
-  gathered_.push_back(std::move(file));
-  if (gathered_.size() < kBatchFiles && gathered_bytes_ < kBatchBytes) return {};
-  return hand_over();
-}
-
-Status ContentHasher::hand_over() {
-  gathered_bytes_ = 0;
-  MutexLock lock(mutex_);
-  while (queue_.size() >= kQueued && failed_) changed_.wait(lock);
-  if (!failed_) return failed_;
-  queue_.push_back(std::exchange(gathered_, {}));
-  changed_.notify_all();
-  return {};
+  const auto bytes = static_cast<int64_t>(file.stat.stx_size);
+  return workers_.add(std::move(file), bytes);
 }
 
 Status ContentHasher::finish(Manifest& manifest) {
-  const Status handed_over = hand_over();
-  stop(/*abandon=*/!handed_over.ok());
-  MutexLock lock(mutex_);
+  const Status hashed = workers_.finish();
+  const MutexLock lock(mutex_);
   for (const Done& done : done_) manifest.set_content(done.index, done.digest);
-  return failed_;
+  return hashed;
 }
 
-void ContentHasher::stop(bool abandon) {
-  {
-    MutexLock lock(mutex_);
-    closed_ = true;
-    if (abandon) queue_.clear();
-    changed_.notify_all();
-  }
-  for (std::jthread& thread : threads_) {
-    if (thread.joinable()) thread.join();
-  }
-}
-
-void ContentHasher::work() {
-  std::vector<std::byte> buffer(kBuffer);
-  MutexLock lock(mutex_);
-  while (true) {
-    while (queue_.empty() && !closed_) changed_.wait(lock);
-    if (queue_.empty() || !failed_) return;
-    const Batch batch = std::move(queue_.front());
-    queue_.pop_front();
-    changed_.notify_all();
-    lock.unlock();
-    std::vector<Done> done;
-    const Status hashed = hash_all(batch, buffer, done);
-    lock.lock();
-    done_.insert(done_.end(), done.begin(), done.end());
-    if (!hashed && failed_) {
-      failed_ = hashed;
-      changed_.notify_all();
-    }
-  }
-}
-
-Status ContentHasher::hash_all(const Batch& batch, MutableBytes buffer,
-                               std::vector<Done>& done) const {
+Status ContentHasher::hash_all(const std::vector<File>& batch, MutableBytes buffer) {
+  std::vector<Done> done;
   done.reserve(batch.size());
   for (const File& file : batch) {
     auto digest = hash(file, buffer);
     if (!digest) return digest.error();
     done.push_back({file.index, *digest});
   }
+  const MutexLock lock(mutex_);
+  done_.insert(done_.end(), done.begin(), done.end());
   return {};
 }
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kFrame = 256 << 10;
 constexpr int64_t kChunk = 256 << 10;
+constexpr BatchLimits kLimits{.items = 64, .bytes = kSmallFile, .queued = 8};
 
 }  // namespace
 
@@ -317,10 +318,15 @@ class FileSender::Worker {
 };
 
 FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)
-    : inventory_(inventory), out_(out), options_(options), workers_("read", [this] {
+    : inventory_(inventory), out_(out), options_(options), workers_("read", kLimits, [this] {
         return [worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
           return worker->send(items);
         };
       }) {}
+
+Status FileSender::add(FileItem item) {
+  const int64_t bytes = item.node->size;
+  return workers_.add(std::move(item), bytes);
+}
 
 }  // namespace transship::transfer

@@ -32,8 +32,8 @@ class FileSender {
   // finish() has returned.
   FileSender(const Inventory& inventory, FrameWriter& out, const Options& options);
 
-  // Items of few files, or one large one. Waits while too many are queued.
-  Status add(std::vector<FileItem> items) { return workers_.add(std::move(items)); }
+  // Waits while too many are queued.
+  Status add(FileItem item);
 
   // Waits for all. What was sent is neither fresh nor stale any more; what was gone still is.
   Status finish() { return workers_.finish(); }

@@ -8,7 +8,6 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kFrame = 128 << 10;
-constexpr size_t kItems = 64;
 
 }  // namespace
 
@@ -28,15 +27,14 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
     TRANSSHIP_TRY(files.finish());
   }
   TRANSSHIP_TRY(send_links());
-  TRANSSHIP_TRY(send_directories(final));
+  TRANSSHIP_TRY(send_directories());
   if (!final) source_.settle();
   return RoundTotals{out_.written() - before, entries_};
 }
 
 Status RoundSender::change_name(Op op, NodeId node, NodeId directory, std::string_view name) {
   Encoder(pending_).op(op).number(node).place(directory, name);
-  ++entries_;
-  return pending_.size() < kFrame ? Status() : flush(FrameKind::kNames, pending_);
+  return added(FrameKind::kNames);
 }
 
 Status RoundSender::link(NodeId node, NodeId directory, std::string_view name, const Place& there) {
@@ -45,14 +43,18 @@ Status RoundSender::link(NodeId node, NodeId directory, std::string_view name, c
       .number(node)
       .place(directory, name)
       .place(there.directory, there.name);
-  ++entries_;
-  return pending_.size() < kFrame ? Status() : flush(FrameKind::kNames, pending_);
+  return added(FrameKind::kNames);
 }
 
-Status RoundSender::flush(FrameKind kind, std::string& operations) {
-  if (operations.empty()) return {};
-  const Status written = out_.write(kind, operations);
-  operations.clear();
+Status RoundSender::added(FrameKind kind) {
+  ++entries_;
+  return pending_.size() < kFrame ? Status() : flush(kind);
+}
+
+Status RoundSender::flush(FrameKind kind) {
+  if (pending_.empty()) return {};
+  const Status written = out_.write(kind, pending_);
+  pending_.clear();
   return written;
 }
 
@@ -70,7 +72,7 @@ Status RoundSender::send_names() {
     standing_[change.node] = {};
   }
   for (const NameChange& change : source_.gone()) TRANSSHIP_TRY(lose_name(change));
-  TRANSSHIP_TRY(flush(FrameKind::kNames, pending_));
+  TRANSSHIP_TRY(flush(FrameKind::kNames));
   TRANSSHIP_TRY(make_directories());
   return add_names();
 }
@@ -121,10 +123,12 @@ Status RoundSender::remove_directory(const NameChange& change) {
 
 Status RoundSender::make_directories() {
   Inventory& inventory = source_.inventory();
+  directories_.clear();
   std::vector<NodeId> waiting = {kRootNode};
   while (!waiting.empty()) {
     const NodeId directory = waiting.back();
     waiting.pop_back();
+    directories_.push_back(directory);
     for (const Child& child : inventory.at(directory).more().children) {
       if (!standing_.empty() && !added_texts_.contains(child.text)) {
         const auto standing = standing_.find(child.node);
@@ -136,11 +140,10 @@ Status RoundSender::make_directories() {
       if (!node.has(Node::kFresh)) continue;
       node.clear(Node::kFresh);
       Encoder(pending_).op(Op::kMakeDirectory).number(child.node).place(directory, child.name());
-      ++entries_;
-      if (pending_.size() >= kFrame) TRANSSHIP_TRY(flush(FrameKind::kDirectories, pending_));
+      TRANSSHIP_TRY(added(FrameKind::kDirectories));
     }
   }
-  return flush(FrameKind::kDirectories, pending_);
+  return flush(FrameKind::kDirectories);
 }
 
 Status RoundSender::add_names() {
@@ -152,7 +155,7 @@ Status RoundSender::add_names() {
       TRANSSHIP_TRY(link(change.node, change.directory, change.name, standing_[change.node]));
     }
   }
-  return flush(FrameKind::kNames, pending_);
+  return flush(FrameKind::kNames);
 }
 
 // Each node at the first of its names.
@@ -160,18 +163,11 @@ Status RoundSender::send_files(FileSender& files) {
   queued_.clear();
   links_.clear();
   Inventory& inventory = source_.inventory();
-  std::vector<NodeId> waiting = {kRootNode};
-  while (!waiting.empty()) {
-    const NodeId directory = waiting.back();
-    waiting.pop_back();
+  for (const NodeId directory : directories_) {
     std::vector<FileItem> found;
-    const auto& children = inventory.at(directory).more().children;
-    for (const Child& child : children) {
+    for (const Child& child : inventory.at(directory).more().children) {
       Node& node = inventory.at(child.node);
-      if (node.is_directory()) {
-        waiting.push_back(child.node);
-        continue;
-      }
+      if (node.is_directory()) continue;
       if (node.links > 1) {
         // Its flags are a thread's once it is queued.
         const auto queued = queued_.find(child.node);
@@ -186,36 +182,19 @@ Status RoundSender::send_files(FileSender& files) {
     }
     if (!found.empty()) TRANSSHIP_TRY(queue_files(directory, std::move(found), files));
   }
-  TRANSSHIP_TRY(files.add(std::move(gathered_)));
-  gathered_ = {};
-  gathered_bytes_ = 0;
   return {};
 }
 
 // In the order of inode numbers, which is about the order on disk.
 Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files) {
   auto handle = handles_->open(directory);
-  if (!handle) {
-    return gone_meanwhile(handle.error());
-  }
+  if (!handle) return gone_meanwhile(handle.error());
   std::sort(found.begin(), found.end(),
             [](const FileItem& a, const FileItem& b) { return a.node->inode < b.node->inode; });
   entries_ += static_cast<int64_t>(found.size());
   for (FileItem& item : found) {
     item.handle = *handle;
-    const int64_t size = item.node->size;
-    if (size > kSmallFile) {
-      std::vector<FileItem> alone;
-      alone.push_back(std::move(item));
-      TRANSSHIP_TRY(files.add(std::move(alone)));
-      continue;
-    }
-    gathered_.push_back(std::move(item));
-    gathered_bytes_ += size;
-    if (gathered_.size() < kItems && gathered_bytes_ < kSmallFile) continue;
-    TRANSSHIP_TRY(files.add(std::move(gathered_)));
-    gathered_ = {};
-    gathered_bytes_ = 0;
+    TRANSSHIP_TRY(files.add(std::move(item)));
   }
   return {};
 }
@@ -233,34 +212,27 @@ Status RoundSender::send_links() {
     if (!source_.inventory().at(change.node).has(Node::kFresh))
       TRANSSHIP_TRY(link(change.node, change.directory, change.name, queued_[change.node]));
   }
-  return flush(FrameKind::kNames, pending_);
+  return flush(FrameKind::kNames);
 }
 
 // When all is in them: what is made in a directory changes its time.
-Status RoundSender::send_directories(bool final) {
+Status RoundSender::send_directories() {
   Inventory& inventory = source_.inventory();
-  std::vector<NodeId> waiting = {kRootNode};
-  while (!waiting.empty()) {
-    const NodeId directory = waiting.back();
-    waiting.pop_back();
+  for (const NodeId directory : directories_) {
     Node& node = inventory.at(directory);
-    for (const Child& child : node.more().children) {
-      if (inventory.at(child.node).is_directory()) waiting.push_back(child.node);
-    }
     if (!node.has(Node::kStale)) continue;
     auto handle = handles_->open(directory);
     if (!handle) {
       TRANSSHIP_TRY(gone_meanwhile(handle.error()));
       continue;
     }
-    auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final);
+    auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
     if (!sure) return sure.error().during(quoted(inventory.path(directory)));
     Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
     if (*sure) node.clear(Node::kStale);
-    ++entries_;
-    if (pending_.size() >= kFrame) TRANSSHIP_TRY(flush(FrameKind::kNodes, pending_));
+    TRANSSHIP_TRY(added(FrameKind::kNodes));
   }
-  return flush(FrameKind::kNodes, pending_);
+  return flush(FrameKind::kNodes);
 }
 
 }  // namespace transship::transfer

@@ -49,10 +49,11 @@ class RoundSender {
   Status queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files);
   [[nodiscard]] Status gone_meanwhile(const Error& error) const;
   Status send_links();
-  Status send_directories(bool final);
+  Status send_directories();
   Status change_name(Op op, NodeId node, NodeId directory, std::string_view name);
   Status link(NodeId node, NodeId directory, std::string_view name, const Place& there);
-  Status flush(FrameKind kind, std::string& operations);
+  Status added(FrameKind kind);  // an operation; all so far are of that kind
+  Status flush(FrameKind kind);
 
   SourceTree source_;
   FrameWriter& out_;
@@ -60,14 +61,13 @@ class RoundSender {
   int root_;
   bool final_ = false;
   std::string pending_;                               // operations not written yet
+  std::vector<NodeId> directories_;                   // all, each before those in it
   std::unordered_map<NodeId, uint32_t> added_names_;  // how many a node got
   std::unordered_set<const char*> added_texts_;       // their texts
   std::unordered_set<NodeId> detached_;
   std::unordered_map<NodeId, Place> standing_;  // where those are that get names
   std::unordered_map<NodeId, Place> queued_;    // nodes of several names
   std::vector<NameChange> links_;               // further names of new nodes
-  std::vector<FileItem> gathered_;
-  int64_t gathered_bytes_ = 0;
   int64_t entries_ = 0;
 };
 

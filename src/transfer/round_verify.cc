@@ -20,8 +20,6 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kBuffer = 512 << 10;
-constexpr size_t kItems = 64;
-constexpr int64_t kItemBytes = 1 << 20;
 
 struct Item {
   Node* node = nullptr;
@@ -83,7 +81,6 @@ class Reader {
   Result<std::string> read_one(const Item& item) {
     Node& node = *item.node;
     UniqueFd file;
-    struct statx stat {};
     if (node.is_regular()) {
       auto opened = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
       if (!opened && errno == ENOENT) return std::string("is missing");
@@ -93,12 +90,10 @@ class Reader {
     const bool itself = node.is_regular() || item.name.empty();
     const int fd = node.is_regular() ? file.get() : item.handle->get();
     const std::string name = itself ? "" : std::string(item.name);
-    if (::statx(fd, name.c_str(), AT_SYMLINK_NOFOLLOW | (itself ? AT_EMPTY_PATH : 0),
-                STATX_BASIC_STATS, &stat) < 0) {
-      if (errno == ENOENT) return std::string("is missing");
-      return path_error("stat", path_of(inventory_, item), errno);
-    }
-    const NodeStat found = node_stat(stat);
+    auto stat = stat_beneath(fd, name, kNoPath);
+    if (!stat && errno == ENOENT) return std::string("is missing");
+    if (!stat) return path_error("stat", path_of(inventory_, item), errno);
+    const NodeStat found = node_stat(*stat);
     if (std::string other = difference(node, found); !other.empty()) return other;
     auto xattrs = (itself ? XattrPlace(fd) : XattrPlace(fd, name)).read(kNoPath);
     if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
@@ -243,7 +238,7 @@ class ReadBack {
       : inventory_(inventory),
         handles_(handles),
         queued_(inventory.size()),
-        workers_("verify", [&] {
+        workers_("verify", {}, [&] {
           return [reader = std::make_shared<Reader>(inventory, options, differences, on_disk)](
                      const std::vector<Item>& items) { return reader->read(items); };
         }) {}
@@ -263,7 +258,6 @@ class ReadBack {
         }
       }
     }
-    TRANSSHIP_TRY(workers_.add(std::move(gathered_)));
     return workers_.finish();
   }
 
@@ -278,19 +272,13 @@ class ReadBack {
       if (!opened) return opened.error();
       handle_ = std::move(opened).value();
     }
-    gathered_.push_back({&node, directory, name, handle_});
-    gathered_bytes_ += node.size;
-    if (gathered_.size() < kItems && gathered_bytes_ < kItemBytes) return {};
-    gathered_bytes_ = 0;
-    return workers_.add(std::exchange(gathered_, {}));
+    return workers_.add({&node, directory, name, handle_}, node.size);
   }
 
   Inventory& inventory_;
   DirectoryHandles& handles_;
   DirectoryHandle handle_;  // of the directory that is being queued
   std::vector<bool> queued_;
-  std::vector<Item> gathered_;
-  int64_t gathered_bytes_ = 0;
   BatchWorkers<Item> workers_;
 };
 
