@@ -172,11 +172,6 @@ Status FrameWriter::flush() {
   return stream_.flush();
 }
 
-void FrameWriter::set_until(const Until& until) {
-  const MutexLock lock(mutex_);
-  until_ = until;
-}
-
 int64_t FrameWriter::written() {
   const MutexLock lock(mutex_);
   return written_;

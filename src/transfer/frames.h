@@ -80,15 +80,14 @@ class FrameWriter {
   Status write_whole(FrameKind kind, std::string& frame) EXCLUDES(mutex_);
   Status flush() EXCLUDES(mutex_);
   [[nodiscard]] int64_t written() EXCLUDES(mutex_);  // bytes, ever
-  void set_until(const Until& until) EXCLUDES(mutex_);
 
  private:
   Status send(Bytes head, Bytes payload) REQUIRES(mutex_);
 
   TlsStream& stream_;
   RateLimiter* limiter_;
+  const Until until_;
   Mutex mutex_;
-  Until until_ GUARDED_BY(mutex_);
   int64_t written_ GUARDED_BY(mutex_) = 0;
   Status failed_ GUARDED_BY(mutex_);
 };

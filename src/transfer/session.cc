@@ -57,12 +57,6 @@ SendSession::SendSession(TlsStream& stream, SessionIdentity identity,
   stream_.set_until(options_.until);
 }
 
-void SendSession::set_until(const Until& until) {
-  options_.until = until;
-  stream_.set_until(until);
-  out_.set_until(until);
-}
-
 Status SendSession::begin() {
   TRANSSHIP_TRY(write_message(stream_, header_of(identity_, volumes_)));
   auto accepted = await(stream_, FrameKind::kAccepted);

@@ -78,9 +78,6 @@ class SendSession {
   // Does something else between two rounds, and the receiver hears signs of life meanwhile.
   Status meanwhile(const std::function<void()>& something);
 
-  // From now on the session goes on until then.
-  void set_until(const Until& until);
-
  private:
   Result<RoundTotals> send_round(bool final);
 

@@ -6,9 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cassert>
 #include <cerrno>
-#include <chrono>
+#include <ctime>
 
 #include "transfer/beneath.h"
 
