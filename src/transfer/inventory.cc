@@ -100,6 +100,8 @@ void Inventory::sort_children(NodeId directory) {
     std::sort(children.begin(), children.end(), by_name);
 }
 
+bool Inventory::is_directory(NodeId id) const { return id < size() && nodes_[id].is_directory(); }
+
 Child* Inventory::find_child(NodeId directory, std::string_view name) {
   const auto& extra = nodes_[directory].extra;
   if (!extra) return nullptr;

@@ -51,6 +51,13 @@ struct Child {
   [[nodiscard]] std::string_view name() const { return {text, length}; }
 };
 
+// A name that comes or goes.
+struct NameChange {
+  NodeId directory = kRootNode;
+  std::string_view name;
+  NodeId node = kRootNode;
+};
+
 // What most nodes do not have.
 struct NodeExtra {
   std::vector<Xattr> xattrs;
@@ -118,6 +125,8 @@ class Inventory {
   void add_child(NodeId directory, std::string_view name, NodeId node);
   // Brings the children in order; those whose node is kNoNode go.
   void sort_children(NodeId directory);
+  // Whether it is one that is there. The transit directory is not: it has no mode.
+  [[nodiscard]] bool is_directory(NodeId id) const;
   // Null where there is none; the children are sorted.
   [[nodiscard]] Child* find_child(NodeId directory, std::string_view name);
   // Any name of the node in its `parent`; empty where it has none there.

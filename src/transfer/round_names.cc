@@ -48,7 +48,7 @@ Status RoundReceiver::change_name(Op op, Decoder& in) {
       return path_error("move", inventory_.path(directory, name), errno);
     node.parent = kTransitNode;
     if (node.is_directory()) node.more().name = inventory_.keep(std::to_string(id));
-    detached_[id] = true;
+    detached_.insert(id);
   } else if (::unlinkat((*handle)->get(), std::string(name).c_str(),
                         op == Op::kRemoveDirectory ? AT_REMOVEDIR : 0) < 0) {
     return path_error("remove", inventory_.path(directory, name), errno);
@@ -68,21 +68,16 @@ Status RoundReceiver::change_name(Op op, Decoder& in) {
 }
 
 Status RoundReceiver::attach(NodeId id, NodeId directory, std::string_view name) {
-  const auto detached = detached_.find(id);
-  if (detached == detached_.end() || directory >= inventory_.size() || directory == kTransitNode ||
-      !inventory_.at(directory).is_directory())
+  if (!detached_.contains(id) || !inventory_.is_directory(directory))
     return refuse(directory, name, "nothing was detached for it, or its directory is not there");
   auto transit = handles_.open(kTransitNode);
   if (!transit) return transit.error();
   auto handle = handles_.open(directory);
   if (!handle) return handle.error();
   if (::renameat2((*transit)->get(), std::to_string(id).c_str(), (*handle)->get(),
-                  std::string(name).c_str(), RENAME_NOREPLACE) < 0) {
-    const int error = errno;
-    if (error == EEXIST) return refuse(directory, name, "it came twice");
-    return path_error("move", inventory_.path(directory, name), error);
-  }
-  detached_.erase(detached);
+                  std::string(name).c_str(), RENAME_NOREPLACE) < 0)
+    return not_made("move", directory, name);
+  detached_.erase(id);
   Node& node = inventory_.at(id);
   node.parent = directory;
   if (node.is_directory()) node.more().name = name;
@@ -101,8 +96,7 @@ Status RoundReceiver::link(NodeId id, NodeId directory, std::string_view name, D
   if (in.failed()) return refuse(directory, name, "its operation is malformed");
   TRANSSHIP_TRY(check_place(id, there, name_there));
   Node& node = inventory_.at(id);
-  if (directory >= inventory_.size() || directory == kTransitNode ||
-      !inventory_.at(directory).is_directory() || node.is_directory() ||
+  if (!inventory_.is_directory(directory) || node.is_directory() ||
       ++entries_ > options_.limits.entries)
     return refuse(directory, name, "it is a link that cannot be made");
   auto from = handles_.open(there);
@@ -110,11 +104,8 @@ Status RoundReceiver::link(NodeId id, NodeId directory, std::string_view name, D
   auto handle = handles_.open(directory);
   if (!handle) return handle.error();
   if (::linkat((*from)->get(), std::string(name_there).c_str(), (*handle)->get(),
-               std::string(name).c_str(), 0) < 0) {
-    const int error = errno;
-    if (error == EEXIST) return refuse(directory, name, "it came twice");
-    return path_error("make hard link", inventory_.path(directory, name), error);
-  }
+               std::string(name).c_str(), 0) < 0)
+    return not_made("make hard link", directory, name);
   node.set(Node::kUnverified);
   touch(directory);
   new_names_.push_back({directory, name, id});

@@ -39,26 +39,27 @@ Error RoundReceiver::refuse(NodeId directory, std::string_view name, const char*
 Status RoundReceiver::failure() {
   const auto failed = lanes_.failure();
   if (!failed) return {};
-  const std::string path = inventory_.path(failed->directory, failed->name);
-  if (failed->what.error == EEXIST) return corrupt(path, "it came twice");
-  return path_error(failed->what.tried, path, failed->what.error);
+  return creation_error(failed->what.tried, inventory_.path(failed->directory, failed->name),
+                        failed->what.error);
 }
 
-void RoundReceiver::grow(NodeId id) {
-  while (inventory_.size() <= id) inventory_.add();
+// As errno says.
+Error RoundReceiver::not_made(std::string_view tried, NodeId directory,
+                              std::string_view name) const {
+  const int error = errno;
+  return creation_error(tried, inventory_.path(directory, name), error);
 }
 
 // A node that is not there yet, at a place in a directory that is.
 Status RoundReceiver::check_new(NodeId id, NodeId directory, std::string_view name) {
-  if (directory >= inventory_.size() || directory == kTransitNode ||
-      !inventory_.at(directory).is_directory())
+  if (!inventory_.is_directory(directory))
     return refuse(directory, name, "its directory has not come before it");
   if (id < kFirstNode || (id < inventory_.size() && inventory_.at(id).exists()) ||
       id - kFirstNode >= options_.limits.entries)
     return refuse(directory, name, "it comes as a node that is there already, or cannot be");
   if (++entries_ > options_.limits.entries)
     return refuse(directory, name, "the volume has more entries than are allowed");
-  grow(id);
+  while (inventory_.size() <= id) inventory_.add();
   return {};
 }
 
@@ -99,7 +100,7 @@ Status RoundReceiver::count_bytes(NodeId id, int64_t size) {
 
 void RoundReceiver::merge_names() {
   std::vector<NodeId> directories;
-  for (const NewName& added : new_names_) {
+  for (const NameChange& added : new_names_) {
     inventory_.add_child(added.directory, added.name, added.node);
     directories.push_back(added.directory);
   }
@@ -132,9 +133,7 @@ Status RoundReceiver::take_directories(std::string_view payload) {
     if (lost_and_found_ && directory == kRootNode && name == kLostAndFound) {
       lost_and_found_ = false;
     } else if (::mkdirat((*handle)->get(), std::string(name).c_str(), 0700) < 0) {
-      const int error = errno;
-      if (error == EEXIST) return refuse(directory, name, "it came twice");
-      return path_error("make directory", inventory_.path(directory, name), error);
+      return not_made("make directory", directory, name);
     }
     Node& node = inventory_.at(id);
     node.mode = S_IFDIR | 0700;
@@ -178,7 +177,7 @@ Result<WriteJob> RoundReceiver::read_job(Decoder& in, std::optional<size_t>& lan
   if (job.op == Op::kData || job.op == Op::kHole || job.op == Op::kCloseFile) {
     TRANSSHIP_TRY(read_piece(in, id, job, lane));
   } else if (job.op == Op::kDirectory) {
-    if (id >= inventory_.size() || !inventory_.at(id).is_directory() || id == kTransitNode)
+    if (!inventory_.is_directory(id))
       return corrupt(".", "metadata come for a directory that is not there");
     Node& node = inventory_.at(id);
     in.metadata(node);

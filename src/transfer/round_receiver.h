@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "transfer/write_lanes.h"
@@ -41,11 +42,6 @@ class RoundReceiver {
     NodeId directory = kRootNode;
     std::string_view name;
   };
-  struct NewName {
-    NodeId directory = kRootNode;
-    std::string_view name;
-    NodeId node = kRootNode;
-  };
 
   Status take_directories(std::string_view payload);
   Status take_names(std::string_view payload);
@@ -63,11 +59,11 @@ class RoundReceiver {
   Status check_place(NodeId id, NodeId directory, std::string_view name);
   Status check_once(NodeId id);
   Status count_bytes(NodeId id, int64_t size);
-  void grow(NodeId id);
   void merge_names();
   void touch(NodeId directory) { inventory_.at(directory).set(Node::kStale); }
   [[nodiscard]] bool inherits(NodeId directory) const;
   Status failure();
+  Error not_made(std::string_view tried, NodeId directory, std::string_view name) const;
   Error refuse(NodeId directory, std::string_view name, const char* why) const;
 
   int root_;
@@ -81,9 +77,9 @@ class RoundReceiver {
   bool transit_ = false;         // the transit directory is there
   int64_t bytes_ = 0;            // all files' sizes
   int64_t entries_ = 1;
-  std::vector<NewName> new_names_;  // not in the inventory yet
+  std::vector<NameChange> new_names_;  // not in the inventory yet
   std::unordered_map<NodeId, Large> large_;
-  std::unordered_map<NodeId, bool> detached_;
+  std::unordered_set<NodeId> detached_;
 };
 
 }  // namespace transship::transfer

@@ -9,13 +9,6 @@
 
 namespace transship::transfer {
 
-// A name that the receiver has and that is no more, or that is new to a node that the receiver has.
-struct NameChange {
-  NodeId directory = kRootNode;
-  std::string_view name;
-  NodeId node = kRootNode;
-};
-
 class SourceTree final : private SurveyVisitor {
  public:
   // `root` must outlive it.
@@ -36,7 +29,9 @@ class SourceTree final : private SurveyVisitor {
   Status check_unchanged(const Until& until);
 
   Inventory& inventory() { return inventory_; }
+  // Names that the receiver has and that are no more.
   [[nodiscard]] const std::vector<NameChange>& gone() const { return gone_; }
+  // Names that are new to nodes that the receiver has.
   [[nodiscard]] const std::vector<NameChange>& added() const { return added_; }
   // Whether this round's look met the node.
   [[nodiscard]] bool is_there(NodeId node) const { return inventory_.at(node).round == round_; }
