@@ -31,7 +31,6 @@ def tests(mover, bench_module):
     few_seeds = seeds[:max(1, len(seeds) // 3)]
 
     def in_rounds(source, target, between, rounds=ROUNDS, **environment):
-        bench_module.needs_rounds()
         return command(mover, "copy", "--rounds", str(rounds), "--between", between, source, target,
                        env={**os.environ, **environment})
 
@@ -157,8 +156,6 @@ def tests(mover, bench_module):
 
     def under_a_writer(bench, rounds):
         source, target = written_files(bench), bench.place("tmpfs")
-        if rounds > 1:
-            bench_module.needs_rounds()
         with subprocess.Popen([sys.executable, "-c", WRITER, source], stdout=subprocess.PIPE) as writer:
             try:
                 writer.stdout.readline()
