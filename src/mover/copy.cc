@@ -155,14 +155,10 @@ class Child {
   pid_t pid_;
 };
 
-Status run_between(transfer::SendSession& session, const std::string& command, int next) {
+Status run_between(const std::string& command, int next) {
   if (command.empty()) return {};
-  int status = 0;
-  TRANSSHIP_TRY(session.meanwhile([&] {
-    ::setenv("ROUND", std::to_string(next).c_str(), /*overwrite=*/1);
-    status = std::system(command.c_str());
-  }));
-  if (status == 0) return {};
+  ::setenv("ROUND", std::to_string(next).c_str(), /*overwrite=*/1);
+  if (std::system(command.c_str()) == 0) return {};
   return Error{ErrorCode::kPreconditionFailed, "the command between the rounds failed: " + command};
 }
 
@@ -187,7 +183,9 @@ Result<CopyReport> send(const Credentials& credentials, const std::string& uid, 
     auto sent = session.round();
     if (!sent) return sent.error();
     report.rounds.push_back({*sent, elapsed(), elapsed()});
-    TRANSSHIP_TRY(run_between(session, how.between, round + 1));
+    session.pause();
+    TRANSSHIP_TRY(run_between(how.between, round + 1));
+    TRANSSHIP_TRY(session.go_on({}, options.limiter));
     began = Clock::now();
   }
   auto sent = session.finish(&last.sent);

@@ -135,6 +135,12 @@ bool to_count(const std::string& text, int64_t& number) {
   return true;
 }
 
+void FrameWriter::go_on(RateLimiter* limiter, const Until& until) {
+  const MutexLock lock(mutex_);
+  limiter_ = limiter;
+  until_ = until;
+}
+
 Status FrameWriter::write(FrameKind kind, std::string_view payload) {
   const MutexLock lock(mutex_);
   return send(as_bytes(head_of(kind, payload.size())), as_bytes(payload));

@@ -75,6 +75,8 @@ class FrameWriter {
   FrameWriter(TlsStream& stream, RateLimiter* limiter, Until until)
       : stream_(stream), limiter_(limiter), until_(std::move(until)) {}
 
+  void go_on(RateLimiter* limiter, const Until& until) EXCLUDES(mutex_);  // with others than before
+
   Status write(FrameKind kind, std::string_view payload) EXCLUDES(mutex_);
   // A frame whose first kFrameHead bytes are room for its head, which is filled in.
   Status write_whole(FrameKind kind, std::string& frame) EXCLUDES(mutex_);
@@ -85,9 +87,9 @@ class FrameWriter {
   Status send(Bytes head, Bytes payload) REQUIRES(mutex_);
 
   TlsStream& stream_;
-  RateLimiter* limiter_;
-  const Until until_;
   Mutex mutex_;
+  RateLimiter* limiter_ GUARDED_BY(mutex_);
+  Until until_ GUARDED_BY(mutex_);
   int64_t written_ GUARDED_BY(mutex_) = 0;
   Status failed_ GUARDED_BY(mutex_);
 };

@@ -15,7 +15,9 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   const int64_t before = out_.written();
   final_ = final;
   entries_ = 0;
+  const auto began = std::chrono::steady_clock::now();
   TRANSSHIP_TRY(source_.look(/*in_use=*/!final, until));
+  const auto looked = std::chrono::steady_clock::now() - began;
   const Inventory& inventory = source_.inventory();
   handles_.emplace(root_, inventory);
   int64_t bytes = 0;
@@ -29,7 +31,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   TRANSSHIP_TRY(send_links());
   TRANSSHIP_TRY(send_directories());
   if (!final) source_.settle();
-  return RoundTotals{out_.written() - before, entries_};
+  return RoundTotals{out_.written() - before, entries_, looked};
 }
 
 Status RoundSender::change_name(Op op, NodeId node, NodeId directory, std::string_view name) {

@@ -1,6 +1,7 @@
 // RoundSender: what changed in one volume since the last round, as operations (docs/rounds.md).
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -13,8 +14,9 @@ namespace transship::transfer {
 
 // What a round found and sent.
 struct RoundTotals {
-  int64_t bytes = 0;    // over the wire
-  int64_t entries = 0;  // nodes and names that were sent
+  int64_t bytes = 0;                  // over the wire
+  int64_t entries = 0;                // nodes and names that were sent
+  std::chrono::nanoseconds looked{};  // the time that the walk over all entries took
 };
 
 class RoundSender {

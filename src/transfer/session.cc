@@ -74,6 +74,7 @@ Result<RoundTotals> SendSession::send_round(bool final) {
     if (!sent.ok()) return sent.error().during(during);
     totals.bytes += sent->bytes;
     totals.entries += sent->entries;
+    totals.looked += sent->looked;
     TRANSSHIP_TRY(out_.write(FrameKind::kVolumeEnd, ""));
   }
   TRANSSHIP_TRY(out_.write(FrameKind::kRoundEnd, ""));
@@ -117,20 +118,29 @@ Result<std::vector<VolumeOutcome>> SendSession::finish(RoundTotals* last) {
   return outcomes;
 }
 
-Status SendSession::meanwhile(const std::function<void()>& something) {
-  Status alive;
-  std::jthread beating([&](const std::stop_token& stop) {
-    std::mutex mutex;
-    std::condition_variable_any stopped;
-    std::unique_lock lock(mutex);
-    while (alive.ok() && !stopped.wait_for(lock, stop, kAlive, [] { return false; })) {
-      if (stop.stop_requested()) return;
-      alive = write_message(stream_, {FrameKind::kStillAlive, {}});
-    }
-  });
-  something();
-  beating = {};
-  return alive;
+void SendSession::pause() {
+  beating_ = std::jthread([this](const std::stop_token& stop) { beat(stop); });
+}
+
+void SendSession::beat(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any stopped;
+  std::unique_lock lock(mutex);
+  while (alive_.ok() && !stopped.wait_for(lock, stop, kAlive, [] { return false; })) {
+    if (stop.stop_requested()) return;
+    // Whoever wants to go on waits for this.
+    stream_.set_until({{}, Until::Clock::now() + kAlive});
+    alive_ = write_message(stream_, {FrameKind::kStillAlive, {}});
+  }
+}
+
+Status SendSession::go_on(const Until& until, RateLimiter* limiter) {
+  beating_ = {};
+  options_.until = until;
+  options_.limiter = limiter;
+  out_.go_on(limiter, until);
+  stream_.set_until(until);
+  return alive_;
 }
 
 Result<std::vector<VolumeOutcome>> send_session(TlsStream& stream, const SessionIdentity& identity,

@@ -22,7 +22,9 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "transfer/round_sender.h"
@@ -75,11 +77,15 @@ class SendSession {
   // all is on its disk and equal, the session is over and `last` says what the round sent.
   Result<std::vector<VolumeOutcome>> finish(RoundTotals* last = nullptr);
 
-  // Does something else between two rounds, and the receiver hears signs of life meanwhile.
-  Status meanwhile(const std::function<void()>& something);
+  // Between two rounds, for as long as need be: the receiver hears signs of life from a thread
+  // until the session goes on, or ends. Stops and limits of before have no effect meanwhile.
+  void pause();
+  // kUnavailable and the like where the receiver is not there any more.
+  Status go_on(const Until& until, RateLimiter* limiter);
 
  private:
   Result<RoundTotals> send_round(bool final);
+  void beat(const std::stop_token& stop);
 
   TlsStream& stream_;
   SessionIdentity identity_;
@@ -87,6 +93,8 @@ class SendSession {
   SessionOptions options_;
   FrameWriter out_;
   std::vector<std::unique_ptr<RoundSender>> senders_;
+  Status alive_;          // the thread's, while there is one
+  std::jthread beating_;  // last: it uses the others
 };
 
 // A session of the final round alone. kForbidden: another migration, epoch or set of volumes there;
