@@ -14,12 +14,13 @@ struct Name {
   std::string_view text;
 };
 
-constexpr std::array<Name<TaskKind>, 10> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
+constexpr std::array<Name<TaskKind>, 11> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
                                                         {TaskKind::kFreeze, "freeze"},
                                                         {TaskKind::kThaw, "thaw"},
                                                         {TaskKind::kPin, "pin"},
                                                         {TaskKind::kKeep, "keep"},
                                                         {TaskKind::kKill, "kill"},
+                                                        {TaskKind::kPreCopy, "precopy"},
                                                         {TaskKind::kSend, "send"},
                                                         {TaskKind::kReceive, "receive"},
                                                         {TaskKind::kPlace, "place"},
@@ -111,6 +112,11 @@ TaskState task_state_from_json(const json& object) {
   for (const json& report : object.value("volumes", json::array())) {
     state.volumes.push_back(report_from_json(report));
   }
+  for (const json& round : object.value("rounds", json::array())) {
+    state.rounds.push_back({round.value("bytes", int64_t{0}), round.value("entries", int64_t{0}),
+                            round.value("milliseconds", int64_t{0})});
+  }
+  state.estimated_final_milliseconds = object.value("estimatedFinalMilliseconds", int64_t{0});
   return state;
 }
 
@@ -165,7 +171,10 @@ json to_json_value(const TaskRequest& request) {
           {"archiveDirectory", request.archive_directory},
           {"bandwidthBytesPerSecond", request.bandwidth_bytes_per_second},
           {"deadlineSeconds", request.deadline_seconds},
-          {"discard", request.discard}};
+          {"discard", request.discard},
+          {"pass", request.pass},
+          {"maxRounds", request.max_rounds},
+          {"maxFinalRoundMilliseconds", request.max_final_round_milliseconds}};
 }
 
 json to_json_value(const TaskState& state) {
@@ -179,6 +188,14 @@ json to_json_value(const TaskState& state) {
     out["message"] = state.message;
   }
   for (const VolumeReport& report : state.volumes) out["volumes"].push_back(report_to_json(report));
+  if (!state.rounds.empty()) {
+    for (const RoundReport& round : state.rounds) {
+      out["rounds"].push_back({{"bytes", round.bytes},
+                               {"entries", round.entries},
+                               {"milliseconds", round.milliseconds}});
+    }
+    out["estimatedFinalMilliseconds"] = state.estimated_final_milliseconds;
+  }
   return out;
 }
 
@@ -209,6 +226,9 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
     request.bandwidth_bytes_per_second = in.value("bandwidthBytesPerSecond", int64_t{0});
     request.deadline_seconds = in.value("deadlineSeconds", int64_t{0});
     request.discard = in.value("discard", false);
+    request.pass = in.value("pass", 0);
+    request.max_rounds = in.value("maxRounds", 0);
+    request.max_final_round_milliseconds = in.value("maxFinalRoundMilliseconds", int64_t{-1});
     return request;
   });
 }

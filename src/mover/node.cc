@@ -25,18 +25,20 @@ UniqueFd openat2_directory(int directory, const std::string& path, uint64_t reso
   }
 }
 
-Result<UniqueFd> clone_private(const std::string& path) {
-  UniqueFd mount(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!mount.valid()) return errno_error("clone the mount of " + path, errno);
+// `more`: AT_RECURSIVE where the mounts below are cloned, too.
+Result<UniqueFd> clone_private(int directory, const std::string& path, uint32_t more) {
+  const std::string what = "clone the mount of " + path;
+  UniqueFd mount(
+      ::open_tree(directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | more));
+  if (!mount.valid()) return errno_error(what, errno);
   mount_attr attributes{};
   attributes.propagation = MS_PRIVATE;
-  if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
-    return errno_error("make the raw view of " + path + " private", errno);
-  }
+  if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH | more, &attributes, sizeof attributes) != 0)
+    return errno_error(what + ": make it private", errno);
   // A descriptor of the directory itself: what open_tree gives is O_PATH.
-  UniqueFd directory = openat2_directory(mount.get(), ".", RESOLVE_BENEATH);
-  if (!directory.valid()) return errno_error("open the raw view of " + path, errno);
-  return directory;
+  UniqueFd view = openat2_directory(mount.get(), ".", RESOLVE_BENEATH);
+  if (!view.valid()) return errno_error(what + ": open it", errno);
+  return view;
 }
 
 bool all_of_kind(std::string_view text, bool upper) {
@@ -64,7 +66,7 @@ Result<Node> Node::open(NodeConfig config) {
   const std::string& kubelet_root = node.config_.kubelet_root;
   node.kubelet_root_.reset(::open(kubelet_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!node.kubelet_root_.valid()) return errno_error("open " + kubelet_root, errno);
-  auto raw = clone_private(kubelet_root);
+  auto raw = clone_private(node.kubelet_root_.get(), kubelet_root, 0);
   if (!raw) return raw.error();
   node.raw_view_ = std::move(raw).value();
   std::ifstream boot_id("/proc/sys/kernel/random/boot_id");
@@ -81,6 +83,10 @@ Result<UniqueFd> Node::open_directory(const std::string& node_path) const {
       openat2_directory(node_root_.get(), node_path, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
   if (!fd.valid()) return errno_error("open " + node_path + " on node " + config_.name, errno);
   return fd;
+}
+
+Result<UniqueFd> Node::private_view(int directory) const {
+  return clone_private(directory, "a volume on node " + config_.name, AT_RECURSIVE);
 }
 
 std::string Node::absolute(std::string_view below_kubelet_root) const {

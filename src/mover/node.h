@@ -44,6 +44,10 @@ class Node {
   // A directory of the node, by absolute path. Open for reading.
   [[nodiscard]] Result<UniqueFd> open_directory(const std::string& node_path) const;
 
+  // The same content through a mount of its own, in no namespace: kubelet can unmount what it
+  // mounted while this is open. `directory` is below the kubelet root.
+  [[nodiscard]] Result<UniqueFd> private_view(int directory) const;
+
   // The absolute path of something given relative to the kubelet root.
   [[nodiscard]] std::string absolute(std::string_view below_kubelet_root) const;
   // Mount tables as mountinfo files (proc(5)): the mover's own (of the calling thread) and the

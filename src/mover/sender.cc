@@ -4,6 +4,7 @@
 #include "mover/file_system_space.h"
 #include "mover/migration_directory.h"
 #include "mover/pod_cgroups.h"
+#include "mover/volume_stream.h"
 
 namespace transship::mover {
 namespace {
@@ -34,6 +35,8 @@ std::map<TaskKind, TaskFunction> Sender::tasks() {
       {TaskKind::kPin, [this](const auto& r, const auto&, auto&) { return pin(r); }},
       {TaskKind::kKeep, [this](const auto& r, const auto&, auto&) { return keep(r); }},
       {TaskKind::kKill, [this](const auto& r, const auto& d, auto&) { return kill(r, d); }},
+      {TaskKind::kPreCopy,
+       [this](const auto& r, const auto& d, auto& p) { return pre_copy(r, d, p); }},
       {TaskKind::kSend, [this](const auto& r, const auto& d, auto& p) { return send(r, d, p); }},
       {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
       {TaskKind::kRelease, [this](const auto& r, const auto& d, auto&) { return release(r, d); }},
@@ -96,7 +99,7 @@ Status Sender::kill(const TaskRequest& request, const Deadline& deadline) {
   return cgroups ? cgroups->kill(deadline) : Status(cgroups.error());
 }
 
-Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskProgress& progress) {
+Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
     auto directory = open_volume(request.pod_uid, volume);
@@ -110,7 +113,54 @@ Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskPr
     }
     volumes.push_back(std::move(open));
   }
-  return send_volumes(config_, request, volumes, deadline, progress);
+  return volumes;
+}
+
+Status Sender::begin_session(const TaskRequest& request, const Deadline& deadline,
+                             TaskProgress& progress) {
+  if (live_ && live_->is_of(request.volumes)) return {};
+  if (live_) {
+    return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
+  }
+  auto volumes = open_volumes(request);
+  if (!volumes) return volumes.error();
+  for (size_t i = 0; i < volumes->size(); ++i) {
+    if (!request.volumes[i].empty_dir) continue;
+    // Held from before the pin to after the pod's end, whatever is mounted over it, or taken away.
+    auto view = node_.private_view((*volumes)[i].directory.get());
+    if (!view) return view.error().during("volume " + (*volumes)[i].name);
+    (*volumes)[i].directory = std::move(view).value();
+  }
+  auto session =
+      LiveSession::open(config_, request.peer_host, std::move(volumes).value(), deadline, progress);
+  if (!session) return session.error();
+  live_ = std::move(session).value();
+  return {};
+}
+
+Status Sender::pre_copy(const TaskRequest& request, const Deadline& deadline,
+                        TaskProgress& progress) {
+  const MutexLock lock(sending_);
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
+  transfer::RoundLimits limits{request.max_rounds, std::nullopt};
+  if (request.max_final_round_milliseconds >= 0)
+    limits.budget = std::chrono::milliseconds(request.max_final_round_milliseconds);
+  const Status sent = live_->send_rounds(limits, deadline, progress);
+  if (!sent.ok()) live_.reset();
+  return sent;
+}
+
+Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskProgress& progress) {
+  if (!request.archive_directory.empty()) {
+    auto volumes = open_volumes(request);
+    if (!volumes) return volumes.error();
+    return archive_volumes(config_, request, std::move(volumes).value(), deadline, progress);
+  }
+  const MutexLock lock(sending_);
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
+  const Status sent = live_->finish(deadline, progress);
+  live_.reset();
+  return sent;
 }
 
 Status Sender::place(const TaskRequest& request, const Deadline& deadline) {
@@ -129,6 +179,11 @@ Status Sender::place(const TaskRequest& request, const Deadline& deadline) {
 }
 
 Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
+  {
+    // It holds the volumes' directories.
+    const MutexLock sending(sending_);
+    live_.reset();
+  }
   MutexLock lock(changing_);
   auto pinned = pins_.pinned_pod();
   if (!pinned) return pinned.error();

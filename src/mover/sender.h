@@ -5,11 +5,11 @@
 #include <map>
 
 #include "api/mover_protocol.h"
+#include "mover/live_session.h"
 #include "mover/node.h"
 #include "mover/pin.h"
 #include "mover/placement.h"
 #include "mover/task_board.h"
-#include "mover/volume_stream.h"
 
 namespace transship::mover {
 
@@ -27,10 +27,16 @@ class Sender {
   Status pin(const api::TaskRequest& request);
   Status keep(const api::TaskRequest& request);
   Status kill(const api::TaskRequest& request, const Deadline& deadline);
+  Status pre_copy(const api::TaskRequest& request, const Deadline& deadline,
+                  TaskProgress& progress);
   Status send(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status place(const api::TaskRequest& request, const Deadline& deadline);
   Status release(const api::TaskRequest& request, const Deadline& deadline);
 
+  Result<std::vector<OpenVolume>> open_volumes(const api::TaskRequest& request);
+  // With what an earlier task began, if it did; afterwards `live_` is there.
+  Status begin_session(const api::TaskRequest& request, const Deadline& deadline,
+                       TaskProgress& progress) REQUIRES(sending_);
   // The volume's content: an emptyDir through its pin where it has one.
   Result<UniqueFd> open_volume(const std::string& pod_uid, const api::MoverVolume& volume);
   Result<Placement::Source> open_pinned(const std::string& pod_uid, const api::MoverVolume& volume);
@@ -40,6 +46,8 @@ class Sender {
   Mutex changing_;  // held by the tasks that change mounts and records
   Pins pins_;
   Placement placement_;
+  Mutex sending_;
+  std::unique_ptr<LiveSession> live_ GUARDED_BY(sending_);
   Mutex inspecting_;
   std::map<std::string, transfer::TreeTotals> inspected_ GUARDED_BY(inspecting_);  // by volume
 };

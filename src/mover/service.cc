@@ -51,6 +51,7 @@ bool names_source_pod(TaskKind kind) {
     case TaskKind::kPin:
     case TaskKind::kKeep:
     case TaskKind::kKill:
+    case TaskKind::kPreCopy:
     case TaskKind::kSend:
       return true;
     default:

@@ -66,6 +66,19 @@ std::vector<api::VolumeReport> TaskProgress::reports() const {
   return reports;
 }
 
+void TaskProgress::set_rounds(std::vector<api::RoundReport> rounds, int64_t estimated_final) {
+  MutexLock lock(mutex_);
+  rounds_ = std::move(rounds);
+  estimated_final_ = estimated_final;
+}
+
+void TaskProgress::show(api::TaskState& state) const {
+  state.volumes = reports();
+  MutexLock lock(mutex_);
+  state.rounds = rounds_;
+  state.estimated_final_milliseconds = estimated_final_;
+}
+
 TaskBoard::TaskBoard(Identity identity, std::map<TaskKind, TaskFunction> functions)
     : identity_(std::move(identity)), functions_(std::move(functions)) {}
 
@@ -92,7 +105,8 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
   MutexLock lock(mutex_);
   if (stopping_) return Error{ErrorCode::kUnavailable, "the mover is stopping"};
   const auto known = tasks_.find(kind);
-  if (known != tasks_.end() && known->second.state.phase != TaskPhase::kFailed) {
+  if (known != tasks_.end() && known->second.state.phase != TaskPhase::kFailed &&
+      !is_further_pass(kind, known->second, request)) {
     TaskRequest told = known->second.request;
     told.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
     if (told == request && known->second.state.phase == TaskPhase::kRunning) {
@@ -111,6 +125,11 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
   task.request = request;
   start(kind, task);
   return Answer{visible(task), true};
+}
+
+bool TaskBoard::is_further_pass(TaskKind kind, const Task& task, const TaskRequest& request) {
+  return kind == TaskKind::kPreCopy && task.state.phase == TaskPhase::kSucceeded &&
+         request.pass > task.request.pass;
 }
 
 void TaskBoard::start(TaskKind kind, Task& task) {
@@ -166,7 +185,7 @@ bool TaskBoard::others_run(TaskKind kind) const {
 api::TaskState TaskBoard::visible(const Task& task) {
   api::TaskState state = task.state;
   state.bandwidth_bytes_per_second = task.request.bandwidth_bytes_per_second;
-  state.volumes = task.progress->reports();
+  task.progress->show(state);
   return state;
 }
 

@@ -33,6 +33,11 @@ class TaskProgress {
   void set(api::VolumeReport report, Refresh refresh = nullptr) EXCLUDES(mutex_);
   [[nodiscard]] std::vector<api::VolumeReport> reports() const EXCLUDES(mutex_);
 
+  // The rounds so far, and how long the final one would take (milliseconds).
+  void set_rounds(std::vector<api::RoundReport> rounds, int64_t estimated_final) EXCLUDES(mutex_);
+  // Fills in what the state of a task says of volumes and rounds.
+  void show(api::TaskState& state) const EXCLUDES(mutex_);
+
  private:
   struct Entry {
     api::VolumeReport report;
@@ -40,6 +45,8 @@ class TaskProgress {
   };
   mutable Mutex mutex_;
   std::vector<Entry> entries_ GUARDED_BY(mutex_);
+  std::vector<api::RoundReport> rounds_ GUARDED_BY(mutex_);
+  int64_t estimated_final_ GUARDED_BY(mutex_) = 0;
 };
 
 // Does one kind of task; returns soon after the deadline's stop. Must bear being started anew after
@@ -64,7 +71,8 @@ class TaskBoard {
   TaskBoard(const TaskBoard&) = delete;
   TaskBoard& operator=(const TaskBoard&) = delete;
 
-  // Starts the task, or finds it running or done. The bandwidth limit of one that runs may be
+  // Starts the task, or finds it running or done. A precopy that is done starts with a higher pass
+  // again. The bandwidth limit of one that runs may be
   // changed: only that differs in the request then. kForbidden: another migration or epoch;
   // kInvalid: the role has no such task, or an identifier in the request is malformed; kConflict:
   // the kind runs or has succeeded with another body; kPreconditionFailed: released (from the
@@ -87,6 +95,8 @@ class TaskBoard {
     std::jthread thread;
   };
   [[nodiscard]] Status check(api::TaskKind kind, const api::TaskRequest& request) const;
+  [[nodiscard]] static bool is_further_pass(api::TaskKind kind, const Task& task,
+                                            const api::TaskRequest& request);
   void start(api::TaskKind kind, Task& task) REQUIRES(mutex_);
   void run(const std::stop_token& stop, api::TaskKind kind, const api::TaskRequest& request,
            TaskProgress& progress) EXCLUDES(mutex_);

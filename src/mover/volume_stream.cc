@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "mover/node.h"
+#include "mover/volume_reports.h"
 #include "transfer/archive.h"
 #include "transfer/session.h"
 #include "transfer/tls.h"
@@ -20,76 +21,6 @@ using api::MoverRole;
 using api::TaskRequest;
 using api::VolumeReport;
 
-constexpr std::chrono::seconds kConnectPatience{30};
-constexpr std::chrono::milliseconds kConnectPause{200};
-
-transfer::Until until_of(const Deadline& deadline) { return {deadline.stop(), deadline.end()}; }
-
-// The engine's counters of one volume, and how a report shows them while the task runs.
-using Counters = std::shared_ptr<transfer::Progress>;
-
-Counters follow_sending(TaskProgress& progress, const std::string& name,
-                        const transfer::TreeTotals& totals) {
-  auto counters = std::make_shared<transfer::Progress>();
-  VolumeReport report;
-  report.name = name;
-  report.bytes = totals.bytes;
-  report.entries = totals.entries;
-  progress.set(report, [counters](VolumeReport& live) {
-    live.bytes_done = counters->bytes;
-    live.entries_done = counters->entries;
-  });
-  return counters;
-}
-
-Counters follow_receiving(TaskProgress& progress, const std::string& name) {
-  auto counters = std::make_shared<transfer::Progress>();
-  VolumeReport report;
-  report.name = name;
-  progress.set(report, [counters](VolumeReport& live) {
-    live.bytes = counters->announced_bytes;
-    live.entries = counters->announced_entries;
-    live.bytes_done = counters->bytes;
-    live.entries_done = counters->entries;
-  });
-  return counters;
-}
-
-// A volume that is over: `verified` is null for a sender.
-void report_done(TaskProgress& progress, const std::string& name, const transfer::Summary& sent,
-                 const transfer::Summary* verified) {
-  VolumeReport report;
-  report.name = name;
-  report.bytes = report.bytes_done = sent.totals.bytes;
-  report.entries = report.entries_done = sent.totals.entries;
-  report.digest = sent.digest;
-  if (verified) report.verified_digest = verified->digest;
-  progress.set(std::move(report));
-}
-
-transfer::TlsOptions tls_options(const TransferConfig& config, MoverRole peer) {
-  transfer::TlsOptions options;
-  options.directory = config.tls_directory;
-  options.expected_name = api::mover_name(config.migration_uid, peer, config.epoch);
-  return options;
-}
-
-// The receiver's task may be accepted a moment after ours: nobody listening is no failure yet.
-Result<std::unique_ptr<transfer::TlsStream>> connect(const TransferConfig& config,
-                                                     const std::string& host,
-                                                     const Deadline& deadline) {
-  const Deadline patience = deadline.at_most(kConnectPatience);
-  for (;;) {
-    auto stream = transfer::tls_connect(
-        host, config.data_port, tls_options(config, MoverRole::kReceiver), until_of(deadline));
-    if (stream || stream.error().code != ErrorCode::kUnavailable) return stream;
-    if (!patience.wait(kConnectPause, "connect to the receiver").ok()) {
-      TRANSSHIP_TRY(deadline.check("connect to the receiver"));
-      return stream;
-    }
-  }
-}
-
 // Where the volumes' archive files are, "a/b" beneath the mounted claim.
 Result<UniqueFd> archive_directory(const TransferConfig& config, const std::string& path,
                                    bool make) {
@@ -100,48 +31,6 @@ Result<UniqueFd> archive_directory(const TransferConfig& config, const std::stri
   if (!root.valid()) return errno_error("open " + config.archive_root, errno);
   return make ? make_beneath(root.get(), path)
               : open_beneath(root.get(), path, /*cross_mounts=*/false);
-}
-
-struct Outgoing {
-  transfer::TreeTotals totals;
-  Counters counters;
-};
-
-Status write_archives(const TransferConfig& config, const TaskRequest& request,
-                      const std::vector<OpenVolume>& volumes, const std::vector<Outgoing>& outgoing,
-                      transfer::RateLimiter* limiter, const Deadline& deadline,
-                      TaskProgress& progress) {
-  auto directory = archive_directory(config, request.archive_directory, /*make=*/true);
-  if (!directory) return directory.error();
-  for (size_t i = 0; i < volumes.size(); ++i) {
-    const transfer::SendOptions options{until_of(deadline), outgoing[i].counters.get(), limiter};
-    auto sent = transfer::write_archive(directory->get(), volumes[i].name,
-                                        volumes[i].directory.get(), options);
-    if (!sent) return sent.error().during("archive volume " + volumes[i].name);
-    report_done(progress, volumes[i].name, *sent, nullptr);
-  }
-  return {};
-}
-
-Status send_direct(const TransferConfig& config, const TaskRequest& request,
-                   const std::vector<OpenVolume>& volumes, const std::vector<Outgoing>& outgoing,
-                   transfer::RateLimiter* limiter, const Deadline& deadline,
-                   TaskProgress& progress) {
-  auto stream = connect(config, request.peer_host, deadline);
-  if (!stream) return stream.error();
-  std::vector<transfer::SessionVolume> session;
-  for (size_t i = 0; i < volumes.size(); ++i) {
-    session.push_back({volumes[i].name, volumes[i].directory.get(), outgoing[i].totals,
-                       outgoing[i].counters.get()});
-  }
-  transfer::SessionOptions options;
-  options.until = until_of(deadline);
-  options.limiter = limiter;
-  auto outcomes =
-      transfer::send_session(**stream, {config.migration_uid, config.epoch}, session, options);
-  if (!outcomes) return outcomes.error();
-  for (const auto& outcome : *outcomes) report_done(progress, outcome.name, outcome.sent, nullptr);
-  return {};
 }
 
 Status read_archives(const TransferConfig& config, const TaskRequest& request,
@@ -201,23 +90,25 @@ Result<VolumeReport> scan_volume(const std::string& name, int directory, const D
   return report;
 }
 
-Status send_volumes(const TransferConfig& config, const TaskRequest& request,
-                    const std::vector<OpenVolume>& volumes, const Deadline& deadline,
-                    TaskProgress& progress) {
-  std::vector<Outgoing> outgoing;
-  for (const OpenVolume& volume : volumes) {
-    transfer::TreeTotals totals = volume.totals.value_or(transfer::TreeTotals{});
-    if (!volume.totals) {
-      auto counted = transfer::scan_tree(volume.directory.get(), until_of(deadline));
-      if (!counted) return counted.error().during("scan volume " + volume.name);
-      totals = *counted;
-    }
-    outgoing.push_back({totals, follow_sending(progress, volume.name, totals)});
+Status archive_volumes(const TransferConfig& config, const TaskRequest& request,
+                       std::vector<OpenVolume> volumes, const Deadline& deadline,
+                       TaskProgress& progress) {
+  std::vector<Counters> counters;
+  for (OpenVolume& volume : volumes) {
+    auto following = begin_sending(progress, volume, deadline);
+    if (!following) return following.error();
+    counters.push_back(std::move(following).value());
   }
-  transfer::RateLimiter* limit = &progress.bandwidth;
-  return request.archive_directory.empty()
-             ? send_direct(config, request, volumes, outgoing, limit, deadline, progress)
-             : write_archives(config, request, volumes, outgoing, limit, deadline, progress);
+  auto directory = archive_directory(config, request.archive_directory, /*make=*/true);
+  if (!directory) return directory.error();
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    const transfer::SendOptions options{until_of(deadline), counters[i].get(), &progress.bandwidth};
+    auto sent = transfer::write_archive(directory->get(), volumes[i].name,
+                                        volumes[i].directory.get(), options);
+    if (!sent) return sent.error().during("archive volume " + volumes[i].name);
+    report_done(progress, volumes[i].name, *sent, nullptr);
+  }
+  return {};
 }
 
 Status receive_volumes(const TransferConfig& config, const TaskRequest& request,

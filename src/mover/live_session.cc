@@ -1,0 +1,135 @@
+#include "mover/live_session.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace transship::mover {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kConnectPatience{30};
+constexpr milliseconds kConnectPause{200};
+
+// The receiver's task may be accepted a moment after ours: nobody listening is no failure yet.
+Result<std::unique_ptr<transfer::TlsStream>> connect(const TransferConfig& config,
+                                                     const std::string& host,
+                                                     const Deadline& deadline) {
+  const Deadline patience = deadline.at_most(kConnectPatience);
+  for (;;) {
+    auto stream = transfer::tls_connect(
+        host, config.data_port, tls_options(config, api::MoverRole::kReceiver), until_of(deadline));
+    if (stream || stream.error().code != ErrorCode::kUnavailable) return stream;
+    if (!patience.wait(kConnectPause, "connect to the receiver").ok()) {
+      TRANSSHIP_TRY(deadline.check("connect to the receiver"));
+      return stream;
+    }
+  }
+}
+
+milliseconds since(steady_clock::time_point began) {
+  return duration_cast<milliseconds>(steady_clock::now() - began);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LiveSession>> LiveSession::open(const TransferConfig& config,
+                                                       const std::string& host,
+                                                       std::vector<OpenVolume> volumes,
+                                                       const Deadline& deadline,
+                                                       TaskProgress& progress) {
+  std::vector<Counters> counters;
+  for (OpenVolume& volume : volumes) {
+    auto following = begin_sending(progress, volume, deadline);
+    if (!following) return following.error();
+    counters.push_back(std::move(following).value());
+  }
+  auto stream = connect(config, host, deadline);
+  if (!stream) return stream.error();
+  transfer::SessionOptions options;
+  options.until = until_of(deadline);
+  options.limiter = &progress.bandwidth;
+  std::unique_ptr<LiveSession> session(new LiveSession(std::move(volumes), std::move(counters),
+                                                       std::move(stream).value(), config, options));
+  TRANSSHIP_TRY(session->session_.begin());
+  return session;
+}
+
+LiveSession::LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> counters,
+                         std::unique_ptr<transfer::TlsStream> stream, const TransferConfig& config,
+                         const transfer::SessionOptions& options)
+    : volumes_(std::move(volumes)),
+      counters_(std::move(counters)),
+      stream_(std::move(stream)),
+      session_(*stream_, {config.migration_uid, config.epoch}, session_volumes(), options) {}
+
+std::vector<transfer::SessionVolume> LiveSession::session_volumes() const {
+  std::vector<transfer::SessionVolume> session;
+  for (size_t i = 0; i < volumes_.size(); ++i) {
+    session.push_back(
+        {volumes_[i].name, volumes_[i].directory.get(), *volumes_[i].totals, counters_[i].get()});
+  }
+  return session;
+}
+
+// A further task goes on with what an earlier one began.
+Status LiveSession::wake(const Deadline& deadline, TaskProgress& progress) {
+  if (!resting_) return {};
+  resting_ = false;
+  for (size_t i = 0; i < volumes_.size(); ++i) follow_sending(progress, volumes_[i], counters_[i]);
+  report_rounds(progress);
+  return session_.go_on(until_of(deadline), &progress.bandwidth);
+}
+
+void LiveSession::report_rounds(TaskProgress& progress) const {
+  progress.set_rounds(rounds_, estimated_final_);
+}
+
+Status LiveSession::send_rounds(const transfer::RoundLimits& limits, const Deadline& deadline,
+                                TaskProgress& progress) {
+  TRANSSHIP_TRY(wake(deadline, progress));
+  transfer::RoundForecast forecast;
+  do {
+    const auto began = steady_clock::now();
+    auto sent = session_.round();
+    if (!sent) return sent.error();
+    const milliseconds took = since(began);
+    times_.push_back({began, took, duration_cast<milliseconds>(sent->looked), sent->bytes});
+    rounds_.push_back({sent->bytes, sent->entries, took.count()});
+    forecast = transfer::forecast(times_, limits);
+    estimated_final_ = forecast.final_round.count();
+    report_rounds(progress);
+    log::info("round", {{"number", std::to_string(rounds_.size())},
+                        {"bytes", std::to_string(sent->bytes)},
+                        {"entries", std::to_string(sent->entries)},
+                        {"milliseconds", std::to_string(took.count())},
+                        {"estimatedFinalMilliseconds", std::to_string(estimated_final_)}});
+  } while (forecast.another);
+  session_.pause();
+  resting_ = true;
+  return {};
+}
+
+Status LiveSession::finish(const Deadline& deadline, TaskProgress& progress) {
+  TRANSSHIP_TRY(wake(deadline, progress));
+  const auto began = steady_clock::now();
+  transfer::RoundTotals sent;
+  auto outcomes = session_.finish(&sent);
+  if (!outcomes) return outcomes.error();
+  rounds_.push_back({sent.bytes, sent.entries, since(began).count()});
+  report_rounds(progress);
+  for (const auto& outcome : *outcomes) report_done(progress, outcome.name, outcome.sent, nullptr);
+  return {};
+}
+
+bool LiveSession::is_of(const std::vector<api::MoverVolume>& volumes) const {
+  return std::equal(volumes.begin(), volumes.end(), volumes_.begin(), volumes_.end(),
+                    [](const api::MoverVolume& wanted, const OpenVolume& open) {
+                      return wanted.name == open.name;
+                    });
+}
+
+}  // namespace transship::mover

@@ -1,0 +1,39 @@
+// What a mover's transfers begin with: who the two ends are, and the volumes that are open.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "api/mover_protocol.h"
+#include "base/unique_fd.h"
+#include "mover/deadline.h"
+#include "transfer/tls.h"
+#include "transfer/tree.h"
+
+namespace transship::mover {
+
+// What both ends of a session know from their command lines.
+struct TransferConfig {
+  std::string migration_uid;
+  int epoch = 0;
+  std::string tls_directory;
+  std::string archive_root;  // empty: no archive claim is mounted
+  std::string listen_address;
+  uint16_t data_port = api::kDataPort;
+};
+
+// How this end shows itself, and that only the migration's `peer` of the same epoch is accepted.
+transfer::TlsOptions tls_options(const TransferConfig& config, api::MoverRole peer);
+
+transfer::Until until_of(const Deadline& deadline);
+
+// A volume and its held directory.
+struct OpenVolume {
+  std::string name;
+  UniqueFd directory;
+  // Sending: about what it holds, for progress, where that is known; else it is counted first.
+  std::optional<transfer::TreeTotals> totals{};
+};
+
+}  // namespace transship::mover
