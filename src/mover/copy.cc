@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "pki/certificates.h"
-#include "transfer/session.h"
+#include "transfer/send_session.h"
 
 namespace transship::mover {
 namespace {
@@ -113,7 +113,8 @@ class Credentials {
 
 // The receiver's process: tells its port, takes the tree, and says by its status whether it did.
 // Why not, the sender hears over the session.
-int receive(const Credentials& credentials, const std::string& uid, int to, int tell_port) {
+int receive(const Credentials& credentials, const std::string& uid, int to, bool resume,
+            int tell_port) {
   const auto complain = [](const Error& error) {
     log::error("receiver", {{"error", error.message}});
     return EXIT_FAILURE;
@@ -123,10 +124,10 @@ int receive(const Credentials& credentials, const std::string& uid, int to, int 
   if (!listener) return complain(listener.error());
   const uint16_t port = listener->port();
   if (::write(tell_port, &port, sizeof port) != sizeof port) return EXIT_FAILURE;
-  auto stream = listener->accept({});
-  if (!stream) return complain(stream.error());
   const std::vector<transfer::SessionVolume> volumes = {{kVolume, to, {}, nullptr}};
-  auto received = transfer::receive_session(**stream, {uid, kEpoch}, volumes);
+  transfer::SessionOptions options;
+  options.resume = resume;
+  auto received = transfer::receive_session(*listener, {uid, kEpoch}, volumes, options);
   if (received) return EXIT_SUCCESS;
   log::debug("receiver", {{"error", received.error().message}});
   return EXIT_FAILURE;
@@ -151,6 +152,12 @@ class Child {
     return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
   }
 
+  [[nodiscard]] bool has_ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == pid_;
+  }
+
  private:
   pid_t pid_;
 };
@@ -162,22 +169,19 @@ Status run_between(const std::string& command, int next) {
   return Error{ErrorCode::kPreconditionFailed, "the command between the rounds failed: " + command};
 }
 
-Result<CopyReport> send(const Credentials& credentials, const std::string& uid, int from,
-                        uint16_t port, const CopyOptions& how) {
+Result<CopyReport> send(const transfer::Connect& connect, const std::string& uid, int from,
+                        const CopyOptions& how) {
   auto began = Clock::now();
   const auto elapsed = [&began] {
     return std::chrono::duration<double>(Clock::now() - began).count();
   };
-  auto stream = transfer::tls_connect("127.0.0.1", port,
-                                      credentials.options(uid, api::MoverRole::kSender), {});
-  if (!stream) return stream.error();
   transfer::RateLimiter limiter(how.bandwidth_bytes_per_second);
   CopyReport report;
   CopyRound last;
   transfer::SessionOptions options;
   options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
-  transfer::SendSession session(**stream, {uid, kEpoch}, {{kVolume, from, {}, nullptr}}, options);
+  transfer::SendSession session(connect, {uid, kEpoch}, {{kVolume, from, {}, nullptr}}, options);
   TRANSSHIP_TRY(session.begin());
   for (int round = 0; round + 1 < how.rounds; ++round) {
     auto sent = session.round();
@@ -217,7 +221,7 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(EXIT_FAILURE);
-    ::_exit(receive(**credentials, uid, to->get(), port_to.get()));
+    ::_exit(receive(**credentials, uid, to->get(), options.resume, port_to.get()));
   }
   Child receiver(pid);
   port_to.reset();
@@ -225,7 +229,13 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (::read(port_from.get(), &port, sizeof port) != sizeof port) {
     return Error{ErrorCode::kInternal, "the receiver did not start"};
   }
-  auto report = send(**credentials, uid, from->get(), port, options);
+  const transfer::TlsOptions tls = (*credentials)->options(uid, api::MoverRole::kSender);
+  const auto connect =
+      [&](const transfer::Until& until) -> Result<std::unique_ptr<transfer::TlsStream>> {
+    if (receiver.has_ended()) return Error{ErrorCode::kInternal, "the receiver has ended"};
+    return transfer::tls_connect("127.0.0.1", port, tls, until);
+  };
+  auto report = send(connect, uid, from->get(), options);
   if (!report) return report;
   if (!receiver.succeeded()) return Error{ErrorCode::kInternal, "the receiver failed at its end"};
   return report;

@@ -7,14 +7,17 @@
 #include <vector>
 
 #include "base/result.h"
-#include "transfer/session.h"
+#include "transfer/round_sender.h"
 #include "transfer/tree.h"
 
 namespace transship::mover {
 
 struct CopyOptions {
-  std::string from;                        // a directory
-  std::string to;                          // an empty directory; made where it is missing
+  std::string from;  // a directory
+  std::string to;    // an empty directory; made where it is missing
+  // `to` may hold an earlier copy, or a part of one, or anything: what is as in `from` stays, the
+  // rest is sent, or goes.
+  bool resume = false;
   int64_t bandwidth_bytes_per_second = 0;  // 0: no limit
   // At least 1. In all but the last round the tree may be in use; each sends what changed since the
   // one before.
@@ -37,8 +40,9 @@ struct CopyReport {
 
 // Copies the tree through a sender and a receiver that are processes of their own, connected over
 // loopback with mutual TLS. kInvalid: `from` is no directory, or `to` lies within it;
-// kPreconditionFailed: `to` is not empty, or `between` failed; otherwise what failed at either end.
-// After a failure `to` holds part of the tree. Only for a process without other threads: it forks.
+// kPreconditionFailed: `to` is not empty (without `resume`), or `between` failed; otherwise what
+// failed at either end. After a failure `to` holds part of the tree. Only for a process without
+// other threads: it forks.
 Result<CopyReport> copy(const CopyOptions& options);
 
 // Writes the directory as a pax tar to the descriptor, which is called `name` in messages. GNU tar

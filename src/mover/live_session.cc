@@ -11,23 +11,11 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kConnectPatience{30};
-constexpr milliseconds kConnectPause{200};
-
-// The receiver's task may be accepted a moment after ours: nobody listening is no failure yet.
-Result<std::unique_ptr<transfer::TlsStream>> connect(const TransferConfig& config,
-                                                     const std::string& host,
-                                                     const Deadline& deadline) {
-  const Deadline patience = deadline.at_most(kConnectPatience);
-  for (;;) {
-    auto stream = transfer::tls_connect(
-        host, config.data_port, tls_options(config, api::MoverRole::kReceiver), until_of(deadline));
-    if (stream || stream.error().code != ErrorCode::kUnavailable) return stream;
-    if (!patience.wait(kConnectPause, "connect to the receiver").ok()) {
-      TRANSSHIP_TRY(deadline.check("connect to the receiver"));
-      return stream;
-    }
-  }
+transfer::Connect connect_to(const TransferConfig& config, const std::string& host) {
+  return [config, host](const transfer::Until& until) {
+    return transfer::tls_connect(host, config.data_port,
+                                 tls_options(config, api::MoverRole::kReceiver), until);
+  };
 }
 
 milliseconds since(steady_clock::time_point began) {
@@ -47,24 +35,22 @@ Result<std::unique_ptr<LiveSession>> LiveSession::open(const TransferConfig& con
     if (!following) return following.error();
     counters.push_back(std::move(following).value());
   }
-  auto stream = connect(config, host, deadline);
-  if (!stream) return stream.error();
   transfer::SessionOptions options;
   options.until = until_of(deadline);
   options.limiter = &progress.bandwidth;
-  std::unique_ptr<LiveSession> session(new LiveSession(std::move(volumes), std::move(counters),
-                                                       std::move(stream).value(), config, options));
+  std::unique_ptr<LiveSession> session(
+      new LiveSession(std::move(volumes), std::move(counters), config, host, options));
   TRANSSHIP_TRY(session->session_.begin());
   return session;
 }
 
 LiveSession::LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> counters,
-                         std::unique_ptr<transfer::TlsStream> stream, const TransferConfig& config,
+                         const TransferConfig& config, const std::string& host,
                          const transfer::SessionOptions& options)
     : volumes_(std::move(volumes)),
       counters_(std::move(counters)),
-      stream_(std::move(stream)),
-      session_(*stream_, {config.migration_uid, config.epoch}, session_volumes(), options) {}
+      session_(connect_to(config, host), {config.migration_uid, config.epoch}, session_volumes(),
+               options) {}
 
 std::vector<transfer::SessionVolume> LiveSession::session_volumes() const {
   std::vector<transfer::SessionVolume> session;

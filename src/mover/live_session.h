@@ -12,13 +12,15 @@
 #include "mover/transfer_config.h"
 #include "mover/volume_reports.h"
 #include "transfer/round_plan.h"
-#include "transfer/session.h"
+#include "transfer/send_session.h"
 
 namespace transship::mover {
 
 class LiveSession {
  public:
-  // Connects to the receiver at `host`, which may still be about to listen (tried for 30 s).
+  // Connects to the receiver at `host`, which may still be about to listen (tried for 30 s). Where
+  // the connection breaks, then or later or while it rests, another one is made (tried for two
+  // minutes), and what the receiver has not got is sent again.
   static Result<std::unique_ptr<LiveSession>> open(const TransferConfig& config,
                                                    const std::string& host,
                                                    std::vector<OpenVolume> volumes,
@@ -38,7 +40,7 @@ class LiveSession {
 
  private:
   LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> counters,
-              std::unique_ptr<transfer::TlsStream> stream, const TransferConfig& config,
+              const TransferConfig& config, const std::string& host,
               const transfer::SessionOptions& options);
   [[nodiscard]] std::vector<transfer::SessionVolume> session_volumes() const;
   Status wake(const Deadline& deadline, TaskProgress& progress);
@@ -50,7 +52,6 @@ class LiveSession {
   std::vector<transfer::RoundTime> times_;
   int64_t estimated_final_ = 0;  // milliseconds
   bool resting_ = false;
-  std::unique_ptr<transfer::TlsStream> stream_;
   transfer::SendSession session_;  // last: it uses the others
 };
 

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 
-#include "base/log.h"
 #include "mover/node.h"
 #include "mover/volume_reports.h"
 #include "transfer/archive.h"
@@ -60,9 +59,6 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
   auto listener = transfer::TlsListener::listen(config.listen_address, config.data_port,
                                                 tls_options(config, MoverRole::kSender));
   if (!listener) return listener.error();
-  auto stream = listener->accept(until_of(deadline));
-  if (!stream) return stream.error();
-  log::info("sender connected", {{"peer", (*stream)->peer()}});
   std::vector<transfer::SessionVolume> session;
   for (size_t i = 0; i < volumes.size(); ++i) {
     session.push_back({volumes[i].name, volumes[i].directory.get(), {}, counters[i].get()});
@@ -70,7 +66,7 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
   transfer::SessionOptions options;
   options.until = until_of(deadline);
   auto outcomes =
-      transfer::receive_session(**stream, {config.migration_uid, config.epoch}, session, options);
+      transfer::receive_session(*listener, {config.migration_uid, config.epoch}, session, options);
   if (!outcomes) return outcomes.error();
   for (const auto& outcome : *outcomes) {
     report_done(progress, outcome.name, outcome.sent, &outcome.verified);

@@ -21,7 +21,8 @@ Status archive_volumes(const TransferConfig& config, const api::TaskRequest& req
                        TaskProgress& progress);
 
 // Takes exactly one session with exactly these volumes (or reads the archive files) into their
-// empty directories, syncs and reads back. Reports get sizes, progress, digests and verified
+// empty directories, syncs and reads back. Where the connection breaks, the same sender has two
+// minutes for another one. Reports get sizes, progress, digests and verified
 // digests.
 Status receive_volumes(const TransferConfig& config, const api::TaskRequest& request,
                        const std::vector<OpenVolume>& volumes, const Deadline& deadline,

@@ -72,8 +72,11 @@ class FileSender::Worker {
     hash_.update(content);
     const Sha256::Digest digest = hash_.finish();
     Encoder encoder(out_);
-    if (!fresh && digest == node.content && have == wanted) {
-      encoder.op(Op::kMetadata).number(item.id).place(item.directory, item.name).metadata(node);
+    // One that came in pieces may have holes at the receiver.
+    const bool in_pieces = node.extra && node.extra->blocks.block != 0;
+    if (!fresh && digest == node.content && have == wanted && !in_pieces) {
+      if (!node.has(Node::kAsHeld))
+        encoder.op(Op::kMetadata).number(item.id).place(item.directory, item.name).metadata(node);
     } else {
       encoder.op(fresh ? Op::kNewFile : Op::kFileContent).number(item.id);
       encoder.place(item.directory, item.name).metadata(node).digest(digest).text(content);
@@ -91,16 +94,17 @@ class FileSender::Worker {
     auto extents = find_extents(file, node.size, "");
     if (!extents) return lost(item, "find the holes of", errno);
     BlockMap& known = node.more().blocks;
-    const bool whole = node.has(Node::kFresh) || known.block != options_.block;
+    const bool whole = node.has(Node::kFresh) || known.block == 0;
+    block_ = whole ? options_.block : known.block;
     opening_ = node.has(Node::kFresh) ? Opening::kNew
                : whole                ? Opening::kEmptied
                                       : Opening::kAsItIs;
-    BlockMap now{options_.block, {}, std::move(*extents)};
+    BlockMap now{block_, {}, std::move(*extents)};
     opened_ = false;
     int64_t position = 0;
     while (position < node.size) {
       TRANSSHIP_TRY(options_.until.check("send the volume"));
-      const int64_t length = std::min(std::max(kChunk, options_.block), node.size - position);
+      const int64_t length = std::min(std::max(kChunk, block_), node.size - position);
       auto have = read_chunk(item, file, now, position, length);
       if (!have) return have.error();
       TRANSSHIP_TRY(send_chunk(item, now, known, position, *have, whole));
@@ -155,8 +159,8 @@ class FileSender::Worker {
     hash_.update(content);
     count(length);
     Extent pending;  // data to be sent, not cut into blocks
-    for (int64_t at = 0; at < length; at += options_.block) {
-      const int64_t size = std::min(options_.block, length - at);
+    for (int64_t at = 0; at < length; at += block_) {
+      const int64_t size = std::min(block_, length - at);
       const auto block = content.substr(static_cast<size_t>(at), static_cast<size_t>(size));
       const BlockDigest digest = block_digest(as_bytes(block));
       const size_t index = now.digests.size();
@@ -229,7 +233,7 @@ class FileSender::Worker {
           .metadata(node)
           .number(static_cast<uint64_t>(node.size))
           .digest(digest);
-    } else {
+    } else if (!node.has(Node::kAsHeld)) {
       Encoder(out_)
           .op(Op::kMetadata)
           .number(item.id)
@@ -258,11 +262,13 @@ class FileSender::Worker {
     if (!sure && sure.error().code == ErrorCode::kNotFound && !options_.final) return {};
     if (!sure) return sure.error().during(path(item));
     sure_ = *sure;
-    Encoder(out_)
-        .op(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata)
-        .number(item.id)
-        .place(item.directory, item.name)
-        .metadata(node);
+    if (!node.has(Node::kAsHeld)) {
+      Encoder(out_)
+          .op(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata)
+          .number(item.id)
+          .place(item.directory, item.name)
+          .metadata(node);
+    }
     settle(node, true);
     return {};
   }
@@ -286,7 +292,7 @@ class FileSender::Worker {
   }
 
   void settle(Node& node, bool complete) const {
-    node.clear(Node::kFresh | Node::kStale);
+    node.clear(Node::kFresh | Node::kStale | Node::kAsHeld);
     if (!complete || !sure_) node.set(Node::kStale);
   }
 
@@ -313,6 +319,7 @@ class FileSender::Worker {
   std::string out_ = std::string(kFrameHead, '\0');  // a frame
   Sha256 hash_;
   Opening opening_ = Opening::kNew;  // of the large file
+  int64_t block_ = 0;                // its
   bool opened_ = false;              // it is, at the receiver
   bool sure_ = true;                 // of the item's metadata
 };

@@ -80,9 +80,13 @@ std::string message_body(const std::vector<std::string>& fields) {
   return body;
 }
 
+Status write_frame(TlsStream& stream, FrameKind kind, std::string_view payload) {
+  TRANSSHIP_TRY(stream.write(as_bytes(head_of(kind, payload.size()))));
+  return stream.write(as_bytes(payload));
+}
+
 Status write_message(TlsStream& stream, const Message& message) {
-  const std::string body = message_body(message.fields);
-  TRANSSHIP_TRY(stream.write(as_bytes(head_of(message.kind, body.size()) + body)));
+  TRANSSHIP_TRY(write_frame(stream, message.kind, message_body(message.fields)));
   return stream.flush();
 }
 
@@ -135,6 +139,12 @@ bool to_count(const std::string& text, int64_t& number) {
   return true;
 }
 
+void FrameWriter::use(TlsStream& stream) {
+  const MutexLock lock(mutex_);
+  stream_ = &stream;
+  failed_ = {};
+}
+
 void FrameWriter::go_on(RateLimiter* limiter, const Until& until) {
   const MutexLock lock(mutex_);
   limiter_ = limiter;
@@ -157,16 +167,16 @@ Status FrameWriter::send(Bytes head, Bytes payload) {
   if (!failed_) return failed_;
   const auto try_to = [&]() REQUIRES(mutex_) -> Status {
     TRANSSHIP_TRY(until_.check("send the volume"));
-    if (stream_.readable()) {
-      auto heard = await(stream_, FrameKind::kFailed);
+    if (stream_->readable()) {
+      auto heard = await(*stream_, FrameKind::kFailed);
       return heard.ok() ? Error{ErrorCode::kCorrupt, "an unexpected session message"}
                         : heard.error();
     }
     const auto size = static_cast<int64_t>(head.size() + payload.size());
     if (limiter_ != nullptr) TRANSSHIP_TRY(limiter_->take(size, until_));
     written_ += size;
-    if (!head.empty()) TRANSSHIP_TRY(stream_.write(head));
-    return stream_.write(payload);
+    if (!head.empty()) TRANSSHIP_TRY(stream_->write(head));
+    return stream_->write(payload);
   };
   Status sent = try_to();
   if (!sent) failed_ = sent;
@@ -175,7 +185,7 @@ Status FrameWriter::send(Bytes head, Bytes payload) {
 
 Status FrameWriter::flush() {
   const MutexLock lock(mutex_);
-  return stream_.flush();
+  return stream_->flush();
 }
 
 int64_t FrameWriter::written() {

@@ -29,6 +29,7 @@ enum class FrameKind : char {
   kDirectories = 'D',  // only new directories
   kNames = 'S',
   kNodes = 'B',
+  kHeld = 'O',  // the receiver's
 };
 
 inline constexpr size_t kFrameHead = 5;  // bytes
@@ -51,8 +52,10 @@ struct Message {
 Result<Frame> read_frame(TlsStream& stream);
 Result<Message> parse_message(const Frame& frame);
 std::string message_body(const std::vector<std::string>& fields);
+// Gathered, where it is small.
+Status write_frame(TlsStream& stream, FrameKind kind, std::string_view payload);
 Status write_message(TlsStream& stream, const Message& message);
-inline constexpr uint32_t kSessionVersion = 2;
+inline constexpr uint32_t kSessionVersion = 3;
 
 // What the other end said with kFailed.
 Error failure_of(const Message& message);
@@ -72,9 +75,10 @@ bool to_count(const std::string& text, int64_t& number);
 // at any time: it is looked for before every frame.
 class FrameWriter {
  public:
-  FrameWriter(TlsStream& stream, RateLimiter* limiter, Until until)
-      : stream_(stream), limiter_(limiter), until_(std::move(until)) {}
+  FrameWriter(RateLimiter* limiter, Until until) : limiter_(limiter), until_(std::move(until)) {}
 
+  // Before anything else, and once a connection has broken: over another one.
+  void use(TlsStream& stream) EXCLUDES(mutex_);
   void go_on(RateLimiter* limiter, const Until& until) EXCLUDES(mutex_);  // with others than before
 
   Status write(FrameKind kind, std::string_view payload) EXCLUDES(mutex_);
@@ -86,8 +90,8 @@ class FrameWriter {
  private:
   Status send(Bytes head, Bytes payload) REQUIRES(mutex_);
 
-  TlsStream& stream_;
   Mutex mutex_;
+  TlsStream* stream_ GUARDED_BY(mutex_) = nullptr;
   RateLimiter* limiter_ GUARDED_BY(mutex_);
   Until until_ GUARDED_BY(mutex_);
   int64_t written_ GUARDED_BY(mutex_) = 0;

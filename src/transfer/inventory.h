@@ -77,9 +77,10 @@ struct Node {
                       // receiver's: its metadata are to be set again
     kUnverified = 4,  // the receiver's: not read back since it was written
     kSparse = 8,      // the sender's: a file that has holes, perhaps
+    kAsHeld = 16,     // the sender's: the receiver said that it has these metadata already
   };
 
-  uint64_t inode = 0;  // of this end
+  uint64_t inode = 0;  // of this end; 0: not met yet
   int64_t size = 0;    // regular files
   int64_t mtime_seconds = 0;
   int64_t ctime_seconds = 0;  // of this end
@@ -102,8 +103,7 @@ struct Node {
   void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
   void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
   NodeExtra& more();  // made where it is missing
-
-  // Takes everything over that the stat says, but links.
+  // Takes everything over that the stat says, but links. Not kAsHeld any more.
   void take(const NodeStat& stat);
   // Whether content or metadata may be other than when `stat` was taken over.
   [[nodiscard]] bool differs(const NodeStat& stat) const;
@@ -112,15 +112,15 @@ struct Node {
 class Inventory {
  public:
   Inventory();  // a root without anything, and no transit directory
+  Inventory(Inventory&&) = default;
+  Inventory& operator=(Inventory&&) = default;
 
   Node& at(NodeId id) { return nodes_[id]; }
   [[nodiscard]] const Node& at(NodeId id) const { return nodes_[id]; }
   [[nodiscard]] NodeId size() const { return static_cast<NodeId>(nodes_.size()); }
   NodeId add();  // an empty node; references to others stay valid
 
-  // A copy of the name that lives as long as the inventory.
-  std::string_view keep(std::string_view name);
-
+  std::string_view keep(std::string_view name);  // a copy that lives as long as the inventory
   // One more name of the node; `name` was kept. Sort before looking for names again.
   void add_child(NodeId directory, std::string_view name, NodeId node);
   // Brings the children in order; those whose node is kNoNode go.

@@ -65,6 +65,16 @@ Written punch(int file, int64_t offset, int64_t length) {
   return {};
 }
 
+// The block in which the file ends, where that is a hole.
+Extent hole_at_end(int file) {
+  struct stat now {};
+  if (::fstat(file, &now) < 0 || now.st_blksize <= 0 || now.st_size % now.st_blksize == 0)
+    return {};
+  const off_t begin = now.st_size - now.st_size % now.st_blksize;
+  if (::lseek(file, begin, SEEK_DATA) >= 0 || errno != ENXIO) return {};
+  return {begin, now.st_blksize};
+}
+
 Result<UniqueFd> open_existing(const WriteJob& job) {
   return open_beneath(job.handle->get(), std::string(job.name), O_WRONLY | O_NOFOLLOW | O_NONBLOCK,
                       kNoPath);
@@ -148,9 +158,14 @@ Written NodeWriter::open_large(const WriteJob& job) const {
                   : open_existing(job);
   if (!file) return failure(job.opening == Opening::kNew ? "create" : "open");
   if (job.opening == Opening::kEmptied && ::ftruncate(file->get(), 0) < 0) return failure("empty");
+  const Extent hole = job.opening == Opening::kAsItIs ? hole_at_end(file->get()) : Extent();
   // Before the data: XFS would keep what it allocates ahead of writes beyond the end, in holes,
   // too.
   if (::ftruncate(file->get(), job.length) < 0) return failure("set the size of");
+  // Of a hole that a file ended in, Btrfs makes a block of zeros when the file grows.
+  if (hole.length > 0 && job.length > hole.offset) {
+    if (auto failed = punch(file->get(), hole.offset, hole.length)) return failed;
+  }
   job.file->fd = std::move(file).value();
   return {};
 }

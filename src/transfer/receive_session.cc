@@ -1,14 +1,20 @@
 // The receiver's end of a session.
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <future>
 
+#include "base/log.h"
 #include "transfer/frames.h"
+#include "transfer/held_frames.h"
 #include "transfer/round_receiver.h"
 #include "transfer/session.h"
+#include "transfer/session_header.h"
 
 namespace transship::transfer {
 namespace {
+
+using Outcomes = Result<std::vector<VolumeOutcome>>;
 
 constexpr auto kAlive = std::chrono::seconds(5);
 
@@ -23,110 +29,146 @@ Message outcome_message(const std::vector<VolumeOutcome>& outcomes) {
   return message;
 }
 
-// The header's volumes in the sender's order, as indexes into `volumes`.
-Result<std::vector<size_t>> check_header(const Message& header, const SessionIdentity& identity,
-                                         const std::vector<SessionVolume>& volumes) {
-  const auto& fields = header.fields;
-  const auto refuse = [](const std::string& why) {
-    return Error{ErrorCode::kForbidden, "session refused: " + why};
-  };
-  if (fields.size() < 3 || fields[0] != std::to_string(kSessionVersion))
-    return refuse("another version of the protocol");
-  if (fields[1] != identity.migration_uid || fields[2] != std::to_string(identity.epoch)) {
-    return refuse("another migration or epoch");
-  }
-  if (fields.size() != 3 + volumes.size() * 3) return refuse("another set of volumes");
-  std::vector<size_t> order;
-  for (size_t i = 3; i < fields.size(); i += 3) {
-    const auto found =
-        std::find_if(volumes.begin(), volumes.end(),
-                     [&](const SessionVolume& volume) { return volume.name == fields[i]; });
-    const auto index = static_cast<size_t>(found - volumes.begin());
-    int64_t bytes = 0;
-    int64_t entries = 0;
-    if (found == volumes.end() || std::find(order.begin(), order.end(), index) != order.end() ||
-        !to_count(fields[i + 1], bytes) || !to_count(fields[i + 2], entries)) {
-      return refuse("another set of volumes");
-    }
-    if (found->progress != nullptr) {
-      found->progress->announced_bytes = bytes;
-      found->progress->announced_entries = entries;
-    }
-    order.push_back(index);
-  }
-  return order;
-}
+Error unexpected() { return {ErrorCode::kCorrupt, "an unexpected session message"}; }
 
+// A session through all its connections, one after the other.
 class ReceiveSession {
  public:
-  ReceiveSession(TlsStream& stream, const std::vector<SessionVolume>& volumes,
-                 const std::vector<size_t>& order, const SessionOptions& options)
-      : stream_(stream), options_(options) {
-    for (const size_t index : order) {
-      const SessionVolume& volume = volumes[index];
-      volumes_.push_back(
-          {volume,
-           std::make_unique<RoundReceiver>(
-               volume.directory, ReceiveOptions{options.until, volume.progress, options.limits})});
-      outcomes_.push_back({volume.name, {}, {}});
+  ReceiveSession(SessionIdentity identity, std::vector<SessionVolume> volumes,
+                 SessionOptions options)
+      : identity_(std::move(identity)),
+        volumes_(std::move(volumes)),
+        options_(std::move(options)),
+        receivers_(volumes_.size()) {}
+
+  // One connection, to its end or the session's.
+  Outcomes serve(TlsStream& stream) {
+    stream_ = &stream;
+    stop_ = std::stop_source();
+    lost_ = refused_ = advanced_ = false;
+    stream.set_until(options_.until);
+    const std::stop_callback forward(options_.until.stop,
+                                     [stop = stop_]() mutable { stop.request_stop(); });
+    Outcomes outcomes = run();
+    for (const auto& receiver : receivers_) {
+      if (lost_ && receiver) receiver->abandon();
     }
+    if (outcomes.ok() || lost_) return outcomes;
+    return fail(stream, outcomes.error(), options_.until);
   }
 
-  Result<std::vector<VolumeOutcome>> run() {
-    for (Volume& volume : volumes_) {
-      if (const Status begun = volume.receiver->begin(); !begun.ok())
-        return begun.error().during("volume " + volume.at.name);
+  [[nodiscard]] bool begun() const { return !id_.empty(); }
+  // After a failure: whether it was the connection's alone, or the peer's who is not the sender.
+  [[nodiscard]] bool goes_on() const { return lost_ || (refused_ && begun()); }
+  // Whether the connection brought anything on.
+  [[nodiscard]] bool advanced() const { return advanced_; }
+
+ private:
+  Outcomes run() {
+    auto message = hear(FrameKind::kHeader);
+    if (!message.ok()) return message.error();
+    auto header = read_header(*message, identity_, volumes_);
+    refused_ = !header.ok() || (begun() && !same_session(id_, header->id));
+    if (!header.ok()) return header.error();
+    if (refused_) {
+      return Error{ErrorCode::kForbidden,
+                   "session refused: the receiver has begun one with another sender"};
     }
+    // What an earlier connection has begun is not empty any more.
+    const bool held = options_.resume || (begun() && !receivers_.empty() && receivers_[0]);
+    id_ = header->id;
+    order_ = header->order;
+    TRANSSHIP_TRY(say({FrameKind::kAccepted, {held ? "held" : "new"}}));
+    for (size_t i = 0; i < order_.size(); ++i)
+      TRANSSHIP_TRY(prepare(order_[i], header->announced[i], held));
+    if (held) TRANSSHIP_TRY(tell_held());
+    return take_rounds();
+  }
+
+  Status prepare(size_t index, const TreeTotals& announced, bool held) {
+    const SessionVolume& volume = volumes_[index];
+    if (volume.progress != nullptr) {
+      volume.progress->announced_bytes = announced.bytes;
+      volume.progress->announced_entries = announced.entries;
+    }
+    auto receiver = std::make_unique<RoundReceiver>(
+        volume.directory, ReceiveOptions{Until{stop_.get_token(), options_.until.end},
+                                         volume.progress, options_.limits});
+    const Inventory* known = receivers_[index] ? &receivers_[index]->inventory() : nullptr;
+    const Status ready =
+        held ? alive([&] { return receiver->resume(announced.bytes, known); }) : receiver->begin();
+    if (!ready.ok()) return ready.error().during("volume " + volume.name);
+    receivers_[index] = std::move(receiver);
+    return {};
+  }
+
+  Status tell_held() {
+    for (const size_t index : order_) {
+      TRANSSHIP_TRY(say({FrameKind::kVolume, {volumes_[index].name, "held"}}));
+      TRANSSHIP_TRY(write_held(receivers_[index]->inventory(), [this](std::string_view payload) {
+        return noted(write_frame(*stream_, FrameKind::kHeld, payload));
+      }));
+      TRANSSHIP_TRY(say({FrameKind::kVolumeEnd, {}}));
+      receivers_[index]->forget_blocks();
+    }
+    return {};
+  }
+
+  Outcomes take_rounds() {
     while (true) {
       auto final = take_round();
       if (!final.ok()) return final.error();
-      for (size_t i = 0; i < volumes_.size(); ++i) {
-        if (const Status verified = verify_alive(volumes_[i], *final); !verified.ok())
-          return verified.error().during("volume " + volumes_[i].at.name);
-        if (!*final) continue;
-        // Every field of it was compared with what is on the disk; whether that is what was sent,
-        // the sender says.
-        outcomes_[i].sent = outcomes_[i].verified = volumes_[i].receiver->summary();
-        if (Progress* progress = volumes_[i].at.progress) {
-          progress->bytes = progress->verified_bytes = outcomes_[i].sent.totals.bytes;
-          progress->entries = progress->verified_entries = outcomes_[i].sent.totals.entries;
-        }
+      for (const size_t index : order_) {
+        RoundReceiver& receiver = *receivers_[index];
+        const Status verified = alive([&] { return receiver.verify(*final); });
+        if (!verified.ok()) return verified.error().during("volume " + volumes_[index].name);
       }
-      if (*final) return outcomes_;
-      TRANSSHIP_TRY(write_message(stream_, {FrameKind::kTaken, {}}));
+      if (*final) return agree();
+      TRANSSHIP_TRY(say({FrameKind::kTaken, {}}));
     }
   }
 
- private:
-  struct Volume {
-    SessionVolume at;
-    std::unique_ptr<RoundReceiver> receiver;
-  };
+  // Every field was compared with what is on the disk; whether that is what was sent, the sender
+  // says. From then on the copy counts, whatever becomes of the connection.
+  Outcomes agree() {
+    std::vector<VolumeOutcome> outcomes;
+    for (const size_t index : order_) {
+      const Summary summary = receivers_[index]->summary();
+      outcomes.push_back({volumes_[index].name, summary, summary});
+      if (Progress* progress = volumes_[index].progress) {
+        progress->bytes = progress->verified_bytes = summary.totals.bytes;
+        progress->entries = progress->verified_entries = summary.totals.entries;
+      }
+    }
+    TRANSSHIP_TRY(say(outcome_message(outcomes)));
+    auto agreed = hear(FrameKind::kAgreed);
+    if (!agreed.ok()) return agreed.error();
+    std::array<std::byte, 1> more{};
+    const auto end = stream_->read(more);
+    if (end.ok() && *end != 0)
+      return Error{ErrorCode::kCorrupt, "the session goes on after its end"};
+    (void)stream_->close();  // the sender, who knows already, waits a moment for it
+    return outcomes;
+  }
 
   // Whether it was the final one.
   Result<bool> take_round() {
     size_t current = 0;
     bool final = false;
     bool inside = false;
-    const auto unexpected = [] {
-      return Error{ErrorCode::kCorrupt, "an unexpected session message"};
-    };
     while (true) {
-      auto frame = read_frame(stream_);
+      auto frame = noted(read_frame(*stream_));
       if (!frame.ok()) return frame.error();
+      advanced_ = true;
       switch (frame->kind) {
         case FrameKind::kStillAlive:
           break;
         case FrameKind::kVolume: {
-          auto message = parse_message(*frame);
-          if (!message.ok()) return message.error();
-          const auto& fields = message->fields;
-          if (inside || current == volumes_.size() || fields.size() != 2 ||
-              fields[0] != volumes_[current].at.name ||
-              (fields[1] != "final" && fields[1] != "more"))
-            return unexpected();
-          if (current > 0 && final != (fields[1] == "final")) return unexpected();
-          final = fields[1] == "final";
+          if (inside || current == order_.size()) return unexpected();
+          auto is_final = begins(*frame, volumes_[order_[current]].name);
+          if (!is_final.ok()) return is_final.error();
+          if (current > 0 && final != *is_final) return unexpected();
+          final = *is_final;
           inside = true;
           break;
         }
@@ -134,20 +176,20 @@ class ReceiveSession {
         case FrameKind::kNames:
         case FrameKind::kNodes: {
           if (!inside) return unexpected();
-          const Status taken = volumes_[current].receiver->take(std::move(*frame));
-          if (!taken.ok()) return taken.error().during("volume " + volumes_[current].at.name);
+          const Status taken = receivers_[order_[current]]->take(std::move(*frame));
+          if (!taken.ok()) return during_volume(current, taken);
           break;
         }
         case FrameKind::kVolumeEnd: {
           if (!inside) return unexpected();
-          const Status ended = volumes_[current].receiver->end_round();
-          if (!ended.ok()) return ended.error().during("volume " + volumes_[current].at.name);
+          const Status ended = receivers_[order_[current]]->end_round();
+          if (!ended.ok()) return during_volume(current, ended);
           inside = false;
           ++current;
           break;
         }
         case FrameKind::kRoundEnd:
-          if (inside || current != volumes_.size()) return unexpected();
+          if (inside || current != order_.size()) return unexpected();
           return final;
         case FrameKind::kFailed: {
           auto message = parse_message(*frame);
@@ -159,46 +201,91 @@ class ReceiveSession {
     }
   }
 
-  // While the sender hears a sign of life every few seconds, so that neither gives up.
-  Status verify_alive(Volume& volume, bool final) {
-    auto verifying = std::async(std::launch::async, [&] { return volume.receiver->verify(final); });
-    Status heard;
-    while (verifying.wait_for(kAlive) != std::future_status::ready) {
-      if (heard.ok()) heard = write_message(stream_, {FrameKind::kStillAlive, {}});
-    }
-    const Status verified = verifying.get();
-    return verified.ok() ? heard : verified;
+  [[nodiscard]] Error during_volume(size_t current, const Status& failed) const {
+    return failed.error().during("volume " + volumes_[order_[current]].name);
   }
 
-  TlsStream& stream_;
-  SessionOptions options_;
-  std::vector<Volume> volumes_;
-  std::vector<VolumeOutcome> outcomes_;
+  // Whether the volume's part of a round is of the final one.
+  static Result<bool> begins(const Frame& frame, const std::string& volume) {
+    auto message = parse_message(frame);
+    if (!message.ok()) return message.error();
+    const auto& fields = message->fields;
+    if (fields.size() != 2 || fields[0] != volume || (fields[1] != "final" && fields[1] != "more"))
+      return unexpected();
+    return fields[1] == "final";
+  }
+
+  // While the sender hears a sign of life every few seconds, so that neither gives up. For one who
+  // does not listen any more nothing is done.
+  Status alive(const std::function<Status()>& work) {
+    auto working = std::async(std::launch::async, work);
+    Status said;
+    while (working.wait_for(kAlive) != std::future_status::ready) {
+      if (said.ok()) said = say({FrameKind::kStillAlive, {}});
+      if (!said.ok()) stop_.request_stop();
+    }
+    Status done = working.get();
+    if (said.ok()) return done;
+    // What went wrong by itself is no fault of the connection's.
+    lost_ = lost_ && (done.ok() || done.error().code == ErrorCode::kCancelled);
+    return lost_ ? said : done;
+  }
+
+  Result<Message> hear(FrameKind wanted) { return noted(await(*stream_, wanted)); }
+  Status say(const Message& message) { return noted(write_message(*stream_, message)); }
+
+  // What comes of an operation on the connection.
+  template <typename T>
+  Result<T> noted(Result<T> done) {
+    if (!done.ok() && stream_->broken()) lost_ = options_.until.check("").ok();
+    return done;
+  }
+
+  const SessionIdentity identity_;
+  const std::vector<SessionVolume> volumes_;
+  const SessionOptions options_;
+  std::string id_;             // of the first connection that was accepted
+  std::vector<size_t> order_;  // the sender's
+  std::vector<std::unique_ptr<RoundReceiver>> receivers_;  // by volume
+  // This connection's.
+  TlsStream* stream_ = nullptr;
+  std::stop_source stop_;
+  bool lost_ = false;
+  bool refused_ = false;
+  bool advanced_ = false;
 };
 
 }  // namespace
 
-Result<std::vector<VolumeOutcome>> receive_session(TlsStream& stream,
-                                                   const SessionIdentity& identity,
-                                                   const std::vector<SessionVolume>& volumes,
-                                                   const SessionOptions& options) {
-  stream.set_until(options.until);
-  auto header = await(stream, FrameKind::kHeader);
-  if (!header.ok()) return header.error();
-  auto order = check_header(*header, identity, volumes);
-  if (!order.ok()) return fail(stream, order.error(), options.until);
-  TRANSSHIP_TRY(write_message(stream, {FrameKind::kAccepted, {}}));
-  auto outcomes = ReceiveSession(stream, volumes, *order, options).run();
-  if (!outcomes.ok()) return fail(stream, outcomes.error(), options.until);
-  TRANSSHIP_TRY(write_message(stream, outcome_message(*outcomes)));
-  auto agreed = await(stream, FrameKind::kAgreed);
-  if (!agreed.ok()) return agreed.error();
-  std::array<std::byte, 1> more{};
-  auto end = stream.read(more);
-  if (!end.ok()) return end.error();
-  if (*end != 0) return Error{ErrorCode::kCorrupt, "the session goes on after its end"};
-  (void)stream.close();  // nobody waits for it any more
-  return outcomes;
+Outcomes receive_session(TlsStream& stream, const SessionIdentity& identity,
+                         const std::vector<SessionVolume>& volumes, const SessionOptions& options) {
+  return ReceiveSession(identity, volumes, options).serve(stream);
+}
+
+Outcomes receive_session(TlsListener& listener, const SessionIdentity& identity,
+                         const std::vector<SessionVolume>& volumes, const SessionOptions& options) {
+  ReceiveSession session(identity, volumes, options);
+  Until until = options.until;
+  Error why;
+  while (true) {
+    auto stream = listener.accept(until);
+    if (!stream.ok()) {
+      if (!session.begun() || !options.until.check("").ok()) return stream.error();
+      return Error{ErrorCode::kUnavailable,
+                   "the connection broke, and the sender did not come back within " +
+                       std::to_string(options.patience.count()) + " s: " + why.message};
+    }
+    log::debug("sender connected", {{"peer", (*stream)->peer()}});
+    Outcomes outcomes = session.serve(**stream);
+    if (outcomes.ok() || !session.goes_on()) return outcomes;
+    log::warning("the session waits for another connection", {{"error", outcomes.error().message}});
+    why = outcomes.error();
+    // It has so long for the next one, and not longer for anybody who comes in vain.
+    if (session.begun() && (session.advanced() || until.end == options.until.end)) {
+      until.end = Until::Clock::now() + options.patience;
+      if (options.until.end) until.end = std::min(*until.end, *options.until.end);
+    }
+  }
 }
 
 }  // namespace transship::transfer

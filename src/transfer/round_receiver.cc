@@ -9,6 +9,7 @@
 
 #include "transfer/beneath.h"
 #include "transfer/destination.h"
+#include "transfer/held_tree.h"
 
 namespace transship::transfer {
 
@@ -20,6 +21,30 @@ Status RoundReceiver::begin() {
   if (!lost_and_found) return lost_and_found.error();
   lost_and_found_ = *lost_and_found;
   return {};
+}
+
+Status RoundReceiver::resume(int64_t volume_bytes, const Inventory* known) {
+  TRANSSHIP_TRY(take_held_tree(root_, volume_bytes, known, options_, inventory_));
+  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
+    bytes_ += inventory_.at(id).size;
+    entries_ += inventory_.at(id).links;
+  }
+  if (options_.progress != nullptr) {
+    options_.progress->bytes = options_.progress->verified_bytes = bytes_;
+    options_.progress->entries = options_.progress->verified_entries = entries_;
+  }
+  return {};
+}
+
+void RoundReceiver::abandon() {
+  lanes_.drain();
+  lanes_.abandon();
+}
+
+void RoundReceiver::forget_blocks() {
+  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
+    if (inventory_.at(id).extra) inventory_.at(id).extra->blocks = {};
+  }
 }
 
 Status RoundReceiver::take(Frame frame) {

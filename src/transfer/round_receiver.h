@@ -20,6 +20,17 @@ class RoundReceiver {
   // lost+found. Takes away what entries would inherit from it.
   Status begin();
 
+  // Instead: takes the directory with what it holds (held_tree.h), for a volume of about so many
+  // bytes. `known` is what a receiver of before knew; it may be null.
+  Status resume(int64_t volume_bytes, const Inventory* known);
+
+  // Writes what has come as far as it goes, and stops in the middle of whatever it is. Of use
+  // afterwards only for what it knew.
+  void abandon();
+
+  [[nodiscard]] const Inventory& inventory() const { return inventory_; }
+  void forget_blocks();  // of files, which only the sender needs
+
   // One of kDirectories, kNames, kNodes. What is written on other threads may fail only in
   // end_round().
   Status take(Frame frame);

@@ -1,6 +1,7 @@
 #include "transfer/round_sender.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "transfer/source_xattrs.h"
 
@@ -11,6 +12,26 @@ constexpr size_t kFrame = 128 << 10;
 
 }  // namespace
 
+void RoundSender::resume(Inventory held) {
+  pending_.clear();
+  resumed_ = true;
+  source_.resume(std::move(held));
+}
+
+// What need not be looked into again is what has been done.
+void RoundSender::show_held(Progress& progress) {
+  const Inventory& inventory = source_.inventory();
+  int64_t bytes = 0;
+  int64_t entries = 0;
+  for (NodeId id = 0; id < inventory.size(); ++id) {
+    if (!source_.is_there(id) || inventory.at(id).has(Node::kFresh | Node::kStale)) continue;
+    bytes += inventory.at(id).size;
+    ++entries;
+  }
+  progress.bytes = bytes;
+  progress.entries = entries;
+}
+
 Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* progress) {
   const int64_t before = out_.written();
   final_ = final;
@@ -20,6 +41,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   const auto looked = std::chrono::steady_clock::now() - began;
   const Inventory& inventory = source_.inventory();
   handles_.emplace(root_, inventory);
+  if (std::exchange(resumed_, false) && progress != nullptr) show_held(*progress);
   int64_t bytes = 0;
   for (NodeId id = 0; id < inventory.size(); ++id) bytes += inventory.at(id).size;
   TRANSSHIP_TRY(send_names());
@@ -230,8 +252,9 @@ Status RoundSender::send_directories() {
     }
     auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
     if (!sure) return sure.error().during(quoted(inventory.path(directory)));
-    Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
     if (*sure) node.clear(Node::kStale);
+    if (node.has(Node::kAsHeld)) continue;
+    Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
     TRANSSHIP_TRY(added(FrameKind::kNodes));
   }
   return flush(FrameKind::kNodes);

@@ -24,6 +24,9 @@ class RoundSender {
   // `root` and `out` must outlive it.
   RoundSender(int root, FrameWriter& out) : source_(root), out_(out), root_(root) {}
 
+  // From now on the receiver has this, and nothing else.
+  void resume(Inventory held);
+
   // One round, without the frames around it. A final one is kConflict where something changes while
   // it is read.
   Result<RoundTotals> send(bool final, const Until& until, Progress* progress);
@@ -42,6 +45,7 @@ class RoundSender {
     bool fresh = false;
   };
 
+  void show_held(Progress& progress);
   Status send_names();
   Status lose_name(const NameChange& change);
   Status remove_directory(const NameChange& change);
@@ -62,6 +66,7 @@ class RoundSender {
   std::optional<DirectoryHandles> handles_;  // this round's
   int root_;
   bool final_ = false;
+  bool resumed_ = false;                              // and no round since
   std::string pending_;                               // operations not written yet
   std::vector<NodeId> directories_;                   // all, each before those in it
   std::unordered_map<NodeId, uint32_t> added_names_;  // how many a node got

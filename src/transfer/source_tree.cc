@@ -33,6 +33,11 @@ bool may_be(const Node& node, const NodeStat& stat) {
   return node.is_regular() || node.is_directory() || !node.differs(stat);
 }
 
+bool same_xattrs(const Node& a, const Node& b) {
+  static const std::vector<Xattr> kNone;
+  return (a.extra ? a.extra->xattrs : kNone) == (b.extra ? b.extra->xattrs : kNone);
+}
+
 }  // namespace
 
 // One directory: its names, merged with those it had.
@@ -73,6 +78,7 @@ class SourceTree::Visit final : public DirectoryVisit {
   // Whether the name still leads to the same node, and to no other that has its inode now.
   [[nodiscard]] bool is_same(const NodeStat& stat) const {
     const Node& node = tree_.inventory_.at(old_[next_].node);
+    if (node.inode == 0) return tree_.may_bind(node, stat);
     return may_be(node, stat) && (!node.is_directory() || !tree_.is_there(old_[next_].node));
   }
 
@@ -107,6 +113,8 @@ Status SourceTree::look(bool in_use, const Until& until) {
   several_names_.clear();
   TRANSSHIP_TRY(survey_tree(until));
   known_ = {};
+  before_known_ = {};
+  before_ = Inventory();
   return {};
 }
 
@@ -124,12 +132,17 @@ Status SourceTree::survey_tree(const Until& until) {
 
 void SourceTree::index_nodes() {
   known_.clear();
-  if (round_ == 1) return;
-  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
-    if (inventory_.at(id).exists()) known_.push_back({inventory_.at(id).inode, id});
+  if (round_ > 1) known_ = by_inode(inventory_);
+}
+
+void SourceTree::resume(Inventory held) {
+  settle();
+  // Where there was no look since the last time, what was known before that is of use still.
+  if (before_known_.empty()) {
+    before_ = std::move(inventory_);
+    before_known_ = by_inode(before_);
   }
-  std::sort(known_.begin(), known_.end(),
-            [](const Known& a, const Known& b) { return a.inode < b.inode; });
+  inventory_ = std::move(held);
 }
 
 Result<std::unique_ptr<DirectoryVisit>> SourceTree::begin(NodeId directory, const NodeStat& stat) {
@@ -153,6 +166,17 @@ Status SourceTree::vanished(NodeId directory) {
 
 Status SourceTree::entry_vanished(NodeId directory) {
   return strict_ ? Status(changed(inventory_.path(directory))) : Status();
+}
+
+std::vector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory) {
+  std::vector<Known> known;
+  for (NodeId id = 0; id < inventory.size(); ++id) {
+    if (inventory.at(id).exists() && inventory.at(id).inode != 0)
+      known.push_back({inventory.at(id).inode, id});
+  }
+  std::sort(known.begin(), known.end(),
+            [](const Known& a, const Known& b) { return a.inode < b.inode; });
+  return known;
 }
 
 NodeId SourceTree::find_node(const NodeStat& stat) const {
@@ -198,7 +222,9 @@ void SourceTree::meet_again(NodeId id, const NodeStat& stat) {
   if (node.round != round_) {
     node.round = round_;
     node.links = 0;
-    if (node.differs(stat)) {
+    if (node.inode == 0) {
+      bind(node, stat);
+    } else if (node.differs(stat)) {
       node.take(stat);
       node.set(Node::kStale);
     } else if (!strict_ && !trusts_times_ && S_ISREG(stat.mode) && stat.size > 0) {
@@ -206,6 +232,56 @@ void SourceTree::meet_again(NodeId id, const NodeStat& stat) {
     }
   }
   if (!S_ISDIR(stat.mode) && stat.links > 1) several_names_[stat.inode] = id;
+}
+
+// Whether a node that the receiver has may be the one that is met at its name. What cannot be
+// altered is made anew where it may be another.
+bool SourceTree::may_bind(const Node& node, const NodeStat& stat) {
+  if ((node.mode & S_IFMT) != (stat.mode & S_IFMT)) return false;
+  if (!S_ISDIR(stat.mode) && stat.links > 1 && several_names_.contains(stat.inode)) return false;
+  if (S_ISCHR(stat.mode) || S_ISBLK(stat.mode)) {
+    return node.extra->device_major == stat.device_major &&
+           node.extra->device_minor == stat.device_minor;
+  }
+  if (!S_ISLNK(stat.mode)) return true;
+  const Node* before = find_before(stat);
+  return before != nullptr && !before->differs(stat) && before->extra &&
+         before->extra->link_target == node.extra->link_target;
+}
+
+// Of what was known before, a digest says which blocks the receiver's file has; and where nothing
+// has changed since, nothing is read again.
+void SourceTree::bind(Node& node, const NodeStat& stat) {
+  const bool same = node.mode == stat.mode && node.uid == stat.uid && node.gid == stat.gid &&
+                    node.mtime_seconds == stat.mtime_seconds &&
+                    node.mtime_nanoseconds == stat.mtime_nanoseconds;
+  node.take(stat);
+  node.set(Node::kStale);
+  if (same) node.set(Node::kAsHeld);
+  Node* const before = find_before(stat);
+  if (before == nullptr) return;
+  if (node.is_regular()) {
+    if (node.content != before->content) return;
+    const bool mapped = node.extra && node.extra->blocks.block != 0;
+    const bool was_mapped = before->extra && before->extra->blocks.block != 0;
+    // Its holes are to be compared.
+    if (mapped && !(was_mapped && before->extra->blocks.extents == node.extra->blocks.extents))
+      return;
+    if (was_mapped && !mapped) node.more().blocks = std::move(before->extra->blocks);
+    if (!trusts_times_ && node.size > 0) return;
+  }
+  if (same && same_xattrs(node, *before) && !before->differs(stat) &&
+      !before->has(Node::kFresh | Node::kStale))
+    node.clear(Node::kStale);
+}
+
+Node* SourceTree::find_before(const NodeStat& stat) {
+  const auto at =
+      std::lower_bound(before_known_.begin(), before_known_.end(), stat.inode,
+                       [](const Known& known, uint64_t inode) { return known.inode < inode; });
+  if (at == before_known_.end() || at->inode != stat.inode) return nullptr;
+  Node& node = before_.at(at->node);
+  return (node.mode & S_IFMT) == (stat.mode & S_IFMT) ? &node : nullptr;
 }
 
 void SourceTree::settle() {

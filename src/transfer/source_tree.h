@@ -25,7 +25,12 @@ class SourceTree final : private SurveyVisitor {
   // not known to work so every file does.
   Status look(bool in_use, const Until& until);
 
-  // The same, and kConflict where anything is not as the last look() found it.
+  // From now on the receiver has this, and nothing else. Names are matched at the next look: the
+  // first inode of the right type that is met at a node's name is the node. Whatever is not known
+  // to be as the receiver has it counts as stale.
+  void resume(Inventory held);
+
+  // The same as look(), and kConflict where anything is not as the last look() found it.
   Status check_unchanged(const Until& until);
 
   Inventory& inventory() { return inventory_; }
@@ -53,6 +58,10 @@ class SourceTree final : private SurveyVisitor {
   NodeId find_node(const NodeStat& stat) const;
   NodeId meet(NodeId directory, std::string_view name, const NodeStat& stat);
   void meet_again(NodeId node, const NodeStat& stat);
+  bool may_bind(const Node& node, const NodeStat& stat);
+  void bind(Node& node, const NodeStat& stat);
+  Node* find_before(const NodeStat& stat);
+  static std::vector<Known> by_inode(const Inventory& inventory);
   static Error changed(const std::string& path);
 
   int root_;
@@ -63,6 +72,8 @@ class SourceTree final : private SurveyVisitor {
   int64_t unsure_since_ = 0;                            // seconds since 1970
   std::vector<Known> known_;                            // by inode: what was there before this look
   std::unordered_map<uint64_t, NodeId> several_names_;  // of this look
+  Inventory before_;  // what was known of the volume before resume(), until it is looked at
+  std::vector<Known> before_known_;  // by inode: of that
   std::vector<NameChange> gone_;
   std::vector<NameChange> added_;
 };

@@ -32,6 +32,8 @@ Result<bool> take_xattrs(Node& node, const XattrPlace& place, int directory,
       }
       if (!sure) std::erase_if(*xattrs, is_acl);
     }
+    if (node.has(Node::kAsHeld) && (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty()))
+      node.clear(Node::kAsHeld);
     if (node.extra || !xattrs->empty()) node.more().xattrs = std::move(*xattrs);
     return sure;
   }

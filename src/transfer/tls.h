@@ -44,9 +44,15 @@ class TlsStream final : public Sink, public Source {
 
   // Whether a read would find something now (data, an end or an error).
   [[nodiscard]] bool readable();
+  // Waits until a read would, or the descriptor `wake` is readable, or the time is over.
+  void wait_readable(std::chrono::milliseconds time, int wake);
 
   // Flushes and sends close_notify: the peer sees an authenticated end. Reading stays possible.
   Status close();
+
+  // Whether it is of no use any more: an operation on it has failed, other than by the peer's not
+  // taking us.
+  [[nodiscard]] bool broken() const;
 
   [[nodiscard]] const std::string& peer() const;  // "10.0.0.1:40312"
 

@@ -52,6 +52,7 @@ class TlsStream::Connection {
   std::vector<std::byte> pending;   // gathered, not yet written
   std::vector<std::byte> received;  // decrypted ahead of small reads
   size_t taken = 0;                 // of it
+  bool broken = false;
 };
 
 }  // namespace transship::transfer

@@ -42,8 +42,16 @@ TlsStream::~TlsStream() = default;
 
 void TlsStream::set_until(Until until) { connection_->until = std::move(until); }
 const std::string& TlsStream::peer() const { return connection_->peer; }
+bool TlsStream::broken() const { return connection_->broken; }
 
 namespace {
+
+// Takes note of what an operation came to.
+template <typename T>
+Result<T> noted(TlsStream::Connection& connection, Result<T> done) {
+  if (!done.ok() && done.error().code != ErrorCode::kForbidden) connection.broken = true;
+  return done;
+}
 
 // Sends what the records' BIO has gathered.
 Status flush_records(TlsStream::Connection& connection, const std::string& doing) {
@@ -79,7 +87,7 @@ Status TlsStream::flush() {
   if (connection_->pending.empty()) return {};
   const std::vector<std::byte> pending = std::move(connection_->pending);
   connection_->pending.clear();
-  return write_all(*connection_, pending);
+  return noted(*connection_, write_all(*connection_, pending));
 }
 
 Status TlsStream::write(Bytes data) {
@@ -99,7 +107,7 @@ Status TlsStream::write(Bytes data) {
     pending.assign(data.begin(), data.end());
     return {};
   }
-  return write_all(*connection_, data);
+  return noted(*connection_, write_all(*connection_, data));
 }
 
 Result<size_t> TlsStream::read(MutableBytes buffer) {
@@ -122,9 +130,10 @@ Result<size_t> TlsStream::read(MutableBytes buffer) {
 Result<size_t> TlsStream::receive(MutableBytes buffer) {
   const std::string doing = "receive from " + connection_->peer;
   const auto most = static_cast<int>(std::min<size_t>(buffer.size(), size_t{1} << 30U));
-  auto got = complete(connection_->ssl.get(), connection_->socket.get(),
-                      Clock::now() + connection_->idle_timeout, connection_->until, doing,
-                      [&] { return SSL_read(connection_->ssl.get(), buffer.data(), most); });
+  auto got = noted(*connection_,
+                   complete(connection_->ssl.get(), connection_->socket.get(),
+                            Clock::now() + connection_->idle_timeout, connection_->until, doing,
+                            [&] { return SSL_read(connection_->ssl.get(), buffer.data(), most); }));
   if (!got.ok()) return got.error();
   return static_cast<size_t>(*got);
 }
@@ -136,6 +145,13 @@ bool TlsStream::readable() {
   return ::poll(&ready, 1, 0) > 0;
 }
 
+void TlsStream::wait_readable(std::chrono::milliseconds time, int wake) {
+  if (readable()) return;
+  pollfd ready[] = {{.fd = connection_->socket.get(), .events = POLLIN, .revents = 0},
+                    {.fd = wake, .events = POLLIN, .revents = 0}};
+  (void)::poll(ready, 2, static_cast<int>(time.count()));  // too early is no harm
+}
+
 Status TlsStream::close() {
   TRANSSHIP_TRY(flush());
   ERR_clear_error();
@@ -143,11 +159,13 @@ Status TlsStream::close() {
   for (;;) {
     const int result = SSL_shutdown(connection_->ssl.get());
     // 0: our close_notify is out; the peer's is not waited for.
-    if (result >= 0) return flush_records(*connection_, doing);
+    if (result >= 0) return noted(*connection_, flush_records(*connection_, doing));
     const int kind = SSL_get_error(connection_->ssl.get(), result);
-    if (kind != SSL_ERROR_WANT_WRITE) return tls_error(doing, connection_->ssl.get(), result);
-    TRANSSHIP_TRY(wait_socket(connection_->socket.get(), POLLOUT,
-                              Clock::now() + connection_->idle_timeout, connection_->until, doing));
+    if (kind != SSL_ERROR_WANT_WRITE)
+      return noted<void>(*connection_, tls_error(doing, connection_->ssl.get(), result));
+    TRANSSHIP_TRY(noted(*connection_, wait_socket(connection_->socket.get(), POLLOUT,
+                                                  Clock::now() + connection_->idle_timeout,
+                                                  connection_->until, doing)));
   }
 }
 

@@ -49,6 +49,9 @@ struct ReceiveLimits {
   size_t header_bytes = 1 << 20;  // one entry's pax records
   size_t path_bytes = 64 << 10;   // one entry's path
   size_t extents = 1'000'000;     // data ranges of one sparse file
+  // What a receiver may say it has of a volume, as bytes over the wire. (bytes and entries bound
+  // what that is, too.)
+  int64_t held_bytes = int64_t{64} << 30;
 };
 
 struct SendOptions {

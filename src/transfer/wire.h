@@ -28,6 +28,9 @@ enum class Op : char {
   kData = 'w',         // node, offset, bytes
   kHole = 'h',         // node, offset, length: what was there goes
   kCloseFile = 'e',    // node, metadata, size, digest
+  // What the receiver has (held_tree.h), besides some of the above.
+  kExtent = 'x',  // node, offset, length: where a file has data
+  kBlocks = 'k',  // node, digests of its next blocks
 };
 
 enum class Opening : uint8_t { kAsItIs, kNew, kEmptied };

@@ -18,7 +18,9 @@ WriteLanes::WriteLanes() {
   }
 }
 
-WriteLanes::~WriteLanes() {
+WriteLanes::~WriteLanes() { abandon(); }
+
+void WriteLanes::abandon() {
   {
     const MutexLock lock(mutex_);
     closed_ = true;

@@ -29,7 +29,7 @@ class WriteLanes {
   };
 
   WriteLanes();
-  ~WriteLanes();  // abandons what is left
+  ~WriteLanes();
 
   // The lane for jobs in the directory.
   [[nodiscard]] size_t lane_for(NodeId directory) EXCLUDES(mutex_);
@@ -37,6 +37,8 @@ class WriteLanes {
   void add(size_t lane, Batch batch) EXCLUDES(mutex_);
   // Waits until nothing is queued or worked on.
   void drain() EXCLUDES(mutex_);
+  // Drops what is queued and waits for what is worked on. Of no use afterwards.
+  void abandon() EXCLUDES(mutex_);
   // The first failure; nothing is done after it.
   [[nodiscard]] std::optional<Failure> failure() EXCLUDES(mutex_);
 

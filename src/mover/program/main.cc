@@ -91,7 +91,12 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
   commands.copy = app.add_subcommand(
       "copy", "Copy a directory by a sender and a receiver over mutual TLS on loopback");
   commands.copy->add_option("SRC", options.from, "The directory to copy")->required();
-  commands.copy->add_option("DST", options.to, "An empty directory, or one to make")->required();
+  commands.copy->add_option("DST", options.to, "An empty directory, or one to make; see --resume")
+      ->required();
+  commands.copy->add_flag(
+      "--resume", options.resume,
+      "DST may hold an earlier copy, whole or in part: what is as in SRC stays, "
+      "only the rest is sent, and what SRC does not have is removed");
   commands.copy
       ->add_option("--bandwidth", options.bandwidth_bytes_per_second,
                    "The most to send, in bytes a second; 0 is no limit")
@@ -136,7 +141,8 @@ int run_copies(const CopyCommands& commands) {
     const mover::CopyRound& last = report->rounds.back();
     std::printf("sent in %.3f s, synced and read back after %.3f s\n", last.sent_seconds,
                 last.seconds);
-    for (size_t i = 0; report->rounds.size() > 1 && i < report->rounds.size(); ++i) {
+    const bool tell_rounds = report->rounds.size() > 1 || options.resume;
+    for (size_t i = 0; tell_rounds && i < report->rounds.size(); ++i) {
       const mover::CopyRound& round = report->rounds[i];
       std::printf("round %zu: %lld entries, %lld bytes sent, %.3f s\n", i,
                   static_cast<long long>(round.sent.entries),

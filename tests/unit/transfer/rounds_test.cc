@@ -6,7 +6,7 @@
 #include "hostile_tree.h"
 #include "judge.h"
 #include "tls_fixture.h"
-#include "transfer/session.h"
+#include "transfer/send_session.h"
 
 namespace transship::transfer {
 namespace {

@@ -1,17 +1,12 @@
 // Sessions of several volumes: both ends know what happened.
-#include "transfer/session.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <random>
 #include <thread>
 
+#include "cutting_proxy.h"
 #include "hostile_tree.h"
 #include "judge.h"
 #include "tls_fixture.h"
+#include "transfer/send_session.h"
 
 namespace transship::transfer {
 namespace {
@@ -152,55 +147,6 @@ TEST_F(SessionTest, ASenderThatFailsIsNoEndToTheReceiver) {
   EXPECT_FALSE(receiving.get().ok());
 }
 
-// Hands bytes to and fro between two sockets, `limit` of them from the client, then cuts both.
-void forward(UniqueFd client, UniqueFd server, size_t limit) {
-  std::vector<char> buffer(16384);
-  while (true) {
-    pollfd ready[2] = {{client.get(), POLLIN, 0}, {server.get(), POLLIN, 0}};
-    if (::poll(ready, 2, -1) < 0) return;
-    for (int i = 0; i < 2; ++i) {
-      if (ready[i].revents == 0) continue;
-      const ssize_t n = ::read(ready[i].fd, buffer.data(), buffer.size());
-      if (n <= 0) return;
-      const size_t part = i == 0 ? std::min(limit, static_cast<size_t>(n)) : static_cast<size_t>(n);
-      if (::send(ready[1 - i].fd, buffer.data(), part, MSG_NOSIGNAL) < 0) return;
-      if (i == 0) limit -= part;
-      if (limit == 0) return;
-    }
-  }
-}
-
-// A listener on 127.0.0.1 that forwards its first connection.
-class Proxy {
- public:
-  Proxy(uint16_t to, size_t limit) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(socket_.get(), generic, size), 0);
-    EXPECT_EQ(::listen(socket_.get(), 1), 0);
-    EXPECT_EQ(::getsockname(socket_.get(), generic, &size), 0);
-    port = ntohs(address.sin_port);
-    thread_ = std::jthread([this, to, limit] {
-      UniqueFd client(::accept(socket_.get(), nullptr, nullptr));
-      UniqueFd server(::socket(AF_INET, SOCK_STREAM, 0));
-      sockaddr_in target{};
-      target.sin_family = AF_INET;
-      target.sin_port = htons(to);
-      target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      if (::connect(server.get(), reinterpret_cast<sockaddr*>(&target), sizeof target) != 0) return;
-      forward(std::move(client), std::move(server), limit);
-    });
-  }
-  uint16_t port = 0;
-
- private:
-  UniqueFd socket_;
-  std::jthread thread_;
-};
-
 TEST_F(SessionTest, CutAnywhereNobodyTakesItForWhole) {
   std::random_device device;
   const uint32_t seed = device();
@@ -214,7 +160,7 @@ TEST_F(SessionTest, CutAnywhereNobodyTakesItForWhole) {
     shell(scratch_.path(), "rm -rf to/data; mkdir to/data");
     const UniqueFd to = scratch_.open("to/data");
     incoming_.front().directory = to.get();
-    Proxy proxy(listener_->port(), limit);
+    CuttingProxy proxy(listener_->port(), {{.from_client = limit}});
     const Until soon{{}, Until::Clock::now() + std::chrono::seconds(60)};
     auto receiving = std::async(std::launch::async, [&]() -> Outcomes {
       auto taken = listener_->accept({{}, Until::Clock::now() + std::chrono::seconds(2)});
