@@ -78,15 +78,15 @@ bool same_directory(const Received& one, const Received& other) {
 Destinations::Destinations(const Node& node, std::string migration_uid)
     : node_(node), migration_uid_(std::move(migration_uid)) {}
 
-Result<UniqueFd> Destinations::prepare(const api::MoverVolume& volume,
+Result<UniqueFd> Destinations::prepare(const api::MoverVolume& volume, bool kept,
                                        const Deadline& deadline) const {
-  auto prepared =
-      volume.empty_dir ? prepare_staging(volume.name, deadline) : prepare_volume(volume, deadline);
+  auto prepared = volume.empty_dir ? prepare_staging(volume.name, kept, deadline)
+                                   : prepare_volume(volume, kept, deadline);
   if (!prepared) return prepared.error().during("prepare volume " + volume.name);
   return prepared;
 }
 
-Result<UniqueFd> Destinations::prepare_volume(const api::MoverVolume& volume,
+Result<UniqueFd> Destinations::prepare_volume(const api::MoverVolume& volume, bool kept,
                                               const Deadline& deadline) const {
   auto target = node_.open_directory(volume.node_path);
   if (!target) return target.error();
@@ -109,11 +109,11 @@ Result<UniqueFd> Destinations::prepare_volume(const api::MoverVolume& volume,
   }
   (*all)[volume.name] = *now;
   TRANSSHIP_TRY(write_all(home->get(), *all));
-  if (ours) TRANSSHIP_TRY(empty_directory(target->get(), deadline));
+  if (ours && !kept) TRANSSHIP_TRY(empty_directory(target->get(), deadline));
   return target;
 }
 
-Result<UniqueFd> Destinations::prepare_staging(const std::string& volume,
+Result<UniqueFd> Destinations::prepare_staging(const std::string& volume, bool kept,
                                                const Deadline& deadline) const {
   auto home = make_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
@@ -123,7 +123,7 @@ Result<UniqueFd> Destinations::prepare_staging(const std::string& volume,
   TRANSSHIP_TRY(write_all(home->get(), *all));
   auto staging = make_beneath(home->get(), kStaging);
   if (!staging) return staging.error();
-  TRANSSHIP_TRY(remove_tree(staging->get(), volume, deadline));
+  if (!kept) TRANSSHIP_TRY(remove_tree(staging->get(), volume, deadline));
   return make_beneath(staging->get(), volume);
 }
 

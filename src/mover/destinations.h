@@ -25,9 +25,10 @@ class Destinations {
   // `node` must outlive it.
   Destinations(const Node& node, std::string migration_uid);
 
-  // The empty directory to write `volume` into; recorded as ours, and as incomplete, before it is
-  // touched. kPreconditionFailed where a PersistentVolume holds anything not ours.
-  [[nodiscard]] Result<UniqueFd> prepare(const api::MoverVolume& volume,
+  // The directory to write `volume` into; recorded as ours, and as incomplete, before it is
+  // touched. It is empty, or, where it may be `kept`, has what an earlier try of ours wrote into
+  // it. kPreconditionFailed where a PersistentVolume holds anything not ours.
+  [[nodiscard]] Result<UniqueFd> prepare(const api::MoverVolume& volume, bool kept,
                                          const Deadline& deadline) const;
 
   // Records durably that all of `volume` is there, synced and read back with `digest`.
@@ -44,9 +45,9 @@ class Destinations {
   [[nodiscard]] Status release(bool discard, const Deadline& deadline) const;
 
  private:
-  [[nodiscard]] Result<UniqueFd> prepare_volume(const api::MoverVolume& volume,
+  [[nodiscard]] Result<UniqueFd> prepare_volume(const api::MoverVolume& volume, bool kept,
                                                 const Deadline& deadline) const;
-  [[nodiscard]] Result<UniqueFd> prepare_staging(const std::string& volume,
+  [[nodiscard]] Result<UniqueFd> prepare_staging(const std::string& volume, bool kept,
                                                  const Deadline& deadline) const;
 
   const Node& node_;

@@ -50,7 +50,8 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
   MutexLock lock(changing_);
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = destinations_.prepare(volume, deadline);
+    auto directory =
+        destinations_.prepare(volume, /*kept=*/request.archive_directory.empty(), deadline);
     if (!directory) return directory.error();
     volumes.push_back({volume.name, std::move(directory).value()});
   }

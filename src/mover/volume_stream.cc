@@ -65,6 +65,7 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
   }
   transfer::SessionOptions options;
   options.until = until_of(deadline);
+  options.resume = true;
   auto outcomes =
       transfer::receive_session(*listener, {config.migration_uid, config.epoch}, session, options);
   if (!outcomes) return outcomes.error();

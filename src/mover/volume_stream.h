@@ -20,8 +20,9 @@ Status archive_volumes(const TransferConfig& config, const api::TaskRequest& req
                        std::vector<OpenVolume> volumes, const Deadline& deadline,
                        TaskProgress& progress);
 
-// Takes exactly one session with exactly these volumes (or reads the archive files) into their
-// empty directories, syncs and reads back. Where the connection breaks, the same sender has two
+// Takes exactly one session with exactly these volumes into their directories, keeping
+// of what they hold what the sender has, too; or reads the archive files into empty ones. Syncs and
+// reads back. Where the connection breaks, the same sender has two
 // minutes for another one. Reports get sizes, progress, digests and verified
 // digests.
 Status receive_volumes(const TransferConfig& config, const api::TaskRequest& request,

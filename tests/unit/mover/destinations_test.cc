@@ -27,14 +27,14 @@ class DestinationsTest : public ::testing::Test {
 };
 
 TEST_F(DestinationsTest, AnEmptyVolumeIsTakenAndEmptiedOnlyByItsMigration) {
-  ASSERT_OK(destinations().prepare(data(), kNoDeadline));
+  ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
   write_text(volume_ / "half", "half of an earlier try");
-  ASSERT_OK(destinations().prepare(data(), kNoDeadline));
+  ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
   EXPECT_TRUE(fs::is_empty(volume_));
 
   write_text(volume_ / "half", "x");
   const Destinations other(node_.node(), "99999999-2222-4333-8444-555555555555");
-  const auto refused = other.prepare(data(), kNoDeadline);
+  const auto refused = other.prepare(data(), false, kNoDeadline);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kPreconditionFailed);
   EXPECT_EQ(read_text(volume_ / "half"), "x");
@@ -42,22 +42,22 @@ TEST_F(DestinationsTest, AnEmptyVolumeIsTakenAndEmptiedOnlyByItsMigration) {
 
 TEST_F(DestinationsTest, AVolumeWithDataOfSomebodyElseIsNeverTouched) {
   write_text(volume_ / "precious", "x");
-  EXPECT_FALSE(destinations().prepare(data(), kNoDeadline).ok());
+  EXPECT_FALSE(destinations().prepare(data(), false, kNoDeadline).ok());
   ASSERT_OK(destinations().release(/*discard=*/true, kNoDeadline));
   EXPECT_EQ(read_text(volume_ / "precious"), "x");
 }
 
 TEST_F(DestinationsTest, AnotherDirectoryUnderAnOwnedPathIsNotOurs) {
-  ASSERT_OK(destinations().prepare(data(), kNoDeadline));
+  ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
   fs::rename(volume_, node_.top() / "away");
   write_text(volume_ / "precious", "x");
-  EXPECT_FALSE(destinations().prepare(data(), kNoDeadline).ok());
+  EXPECT_FALSE(destinations().prepare(data(), false, kNoDeadline).ok());
   ASSERT_OK(destinations().release(/*discard=*/true, kNoDeadline));
   EXPECT_EQ(read_text(volume_ / "precious"), "x");
 }
 
 TEST_F(DestinationsTest, AnEmptyDirIsStagedAfreshEachTime) {
-  ASSERT_OK(destinations().prepare(cache_, kNoDeadline));
+  ASSERT_OK(destinations().prepare(cache_, false, kNoDeadline));
   const fs::path staged = node_.migration(kMigration) / "staging/cache";
   write_text(staged / "a/b", "x");
   EXPECT_FALSE(destinations().open_staged("cache").ok()) << "not complete yet";
@@ -65,13 +65,31 @@ TEST_F(DestinationsTest, AnEmptyDirIsStagedAfreshEachTime) {
   EXPECT_EQ(*destinations().digest("cache"), "sha256:12");
   ASSERT_OK(destinations().open_staged("cache"));
 
-  ASSERT_OK(destinations().prepare(cache_, kNoDeadline));
+  ASSERT_OK(destinations().prepare(cache_, false, kNoDeadline));
   EXPECT_TRUE(fs::is_empty(staged));
   EXPECT_FALSE(destinations().digest("cache").ok()) << "begun anew";
 }
 
+TEST_F(DestinationsTest, WhatAnEarlierTryWroteIsKeptOnDemandAndIncomplete) {
+  for (const api::MoverVolume& volume : {data(), cache_}) {
+    ASSERT_OK(destinations().prepare(volume, true, kNoDeadline));
+    ASSERT_OK(destinations().complete(volume.name, "sha256:12"));
+  }
+  write_text(volume_ / "half", "x");
+  write_text(node_.migration(kMigration) / "staging/cache/half", "x");
+  for (const api::MoverVolume& volume : {data(), cache_}) {
+    ASSERT_OK(destinations().prepare(volume, true, kNoDeadline));
+    EXPECT_FALSE(destinations().digest(volume.name).ok()) << volume.name;
+  }
+  EXPECT_EQ(read_text(volume_ / "half"), "x");
+  EXPECT_EQ(read_text(node_.migration(kMigration) / "staging/cache/half"), "x");
+  // Of another migration nothing is.
+  const Destinations other(node_.node(), "99999999-2222-4333-8444-555555555555");
+  EXPECT_FALSE(other.prepare(data(), true, kNoDeadline).ok());
+}
+
 TEST_F(DestinationsTest, AMoverOfALaterEpochFindsWhatIsComplete) {
-  ASSERT_OK(destinations().prepare(cache_, kNoDeadline));
+  ASSERT_OK(destinations().prepare(cache_, false, kNoDeadline));
   ASSERT_OK(destinations().complete("cache", "sha256:12"));
   auto node = node_.open();
   ASSERT_OK(node);
@@ -82,8 +100,8 @@ TEST_F(DestinationsTest, ReleaseTakesStagingAwayAndKeepsVolumesUnlessTheyAreDisc
   for (const bool discard : {false, true}) {
     fs::remove_all(volume_);
     fs::create_directories(volume_);
-    ASSERT_OK(destinations().prepare(data(), kNoDeadline));
-    ASSERT_OK(destinations().prepare(cache_, kNoDeadline));
+    ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
+    ASSERT_OK(destinations().prepare(cache_, false, kNoDeadline));
     write_text(volume_ / "file", "x");
     for (int i = 0; i < 2; ++i) ASSERT_OK(destinations().release(discard, kNoDeadline));
     ASSERT_OK(remove_migration_directory(node_.node(), kMigration));
@@ -93,7 +111,7 @@ TEST_F(DestinationsTest, ReleaseTakesStagingAwayAndKeepsVolumesUnlessTheyAreDisc
 }
 
 TEST_F(DestinationsTest, ReleaseDeletesNothingThroughAMount) {
-  ASSERT_OK(destinations().prepare(cache_, kNoDeadline));
+  ASSERT_OK(destinations().prepare(cache_, false, kNoDeadline));
   const fs::path precious = node_.top() / "precious";
   write_text(precious / "file", "x");
   const fs::path staged = node_.migration(kMigration) / "staging/cache";
@@ -103,7 +121,7 @@ TEST_F(DestinationsTest, ReleaseDeletesNothingThroughAMount) {
 }
 
 TEST_F(DestinationsTest, ADiscardStopsAtAMountInTheVolume) {
-  ASSERT_OK(destinations().prepare(data(), kNoDeadline));
+  ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
   const fs::path precious = node_.top() / "precious";
   write_text(precious / "file", "x");
   fs::create_directories(volume_ / "mounted");
@@ -113,10 +131,10 @@ TEST_F(DestinationsTest, ADiscardStopsAtAMountInTheVolume) {
 }
 
 TEST_F(DestinationsTest, ARecordThatCannotBeReadAllowsNothing) {
-  ASSERT_OK(destinations().prepare(data(), kNoDeadline));
+  ASSERT_OK(destinations().prepare(data(), false, kNoDeadline));
   write_text(volume_ / "file", "x");
   write_text(node_.migration(kMigration) / "received.json", "{");
-  EXPECT_EQ(destinations().prepare(data(), kNoDeadline).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(destinations().prepare(data(), false, kNoDeadline).error().code, ErrorCode::kCorrupt);
   EXPECT_FALSE(destinations().release(true, kNoDeadline).ok());
   EXPECT_EQ(read_text(volume_ / "file"), "x");
 }

@@ -204,7 +204,7 @@ TEST_F(MigrationRunTest, APodsVolumesArriveAndTheReceiverMayDieBeforeItPlacesThe
   expect_new_pod_has_everything(new_);
 }
 
-TEST_F(MigrationRunTest, AReceiverOfALaterEpochBeginsAnewWhereOneWasStopped) {
+TEST_F(MigrationRunTest, AReceiverOfALaterEpochGoesOnWhereOneWasStopped) {
   {
     auto target = receiver(1);
     target.start(TaskKind::kReceive, at_new(1));
@@ -213,12 +213,22 @@ TEST_F(MigrationRunTest, AReceiverOfALaterEpochBeginsAnewWhereOneWasStopped) {
   }
   write_text(to_ / "half", "of an earlier try");
   write_text(new_.migration(kMigration) / "staging/cache/half", "of an earlier try");
+  fs::copy(from_ / "database", to_ / "database", fs::copy_options::recursive);
+  const auto inode = [this] {
+    struct stat status {};
+    EXPECT_EQ(::stat((to_ / "database/table").c_str(), &status), 0);
+    return status.st_ino;
+  };
+  const auto kept = inode();
   auto target = receiver(2);
   auto source = sender(2);
   target.start(TaskKind::kReceive, at_new(2));
   const api::TaskState sent = source.run(TaskKind::kSend, at_old(2));
   expect_equal_digests(sent, target.finished(TaskKind::kReceive));
   EXPECT_FALSE(fs::exists(to_ / "half"));
+  EXPECT_EQ(inode(), kept);
+  ASSERT_EQ(sent.rounds.size(), 1U);
+  EXPECT_LT(sent.rounds[0].bytes, 1 << 20) << "the table was sent again";
 }
 
 TEST_F(MigrationRunTest, APeerOfAnotherEpochIsNotServed) {
