@@ -12,6 +12,8 @@
 #include "tests/unit/mover/fake_pod.h"
 #include "tests/unit/mover/test_certificates.h"
 #include "tests/unit/mover/test_client.h"
+#include "tests/unit/transfer/cutting_proxy.h"
+#include "tests/unit/transfer/judge.h"
 
 namespace transship::mover {
 namespace {
@@ -229,6 +231,30 @@ TEST_F(MigrationRunTest, AReceiverOfALaterEpochGoesOnWhereOneWasStopped) {
   EXPECT_EQ(inode(), kept);
   ASSERT_EQ(sent.rounds.size(), 1U);
   EXPECT_LT(sent.rounds[0].bytes, 1 << 20) << "the table was sent again";
+}
+
+TEST_F(MigrationRunTest, ConnectionsThatBreakInARoundAndAtRestAreReplaced) {
+  transfer::CuttingProxy proxy(port_, {{.from_client = 300'000}});
+  TransferConfig through_it = config(MoverRole::kSender, 1);
+  through_it.data_port = proxy.port;
+  Mover<Sender> source(old_, MoverRole::kSender, through_it);
+  auto target = receiver(1);
+  target.start(TaskKind::kReceive, at_new(1));
+  api::TaskRequest several = at_old(1);
+  several.max_rounds = 2;
+  const api::TaskState copied = source.run(TaskKind::kPreCopy, several);
+  ASSERT_EQ(copied.phase, TaskPhase::kSucceeded) << copied.message;
+  EXPECT_GT(copied.rounds.front().bytes, 1 << 20) << "what was sent in vain counts, too";
+  const int before = proxy.connections();
+  EXPECT_GE(before, 2);
+  proxy.cut();
+  proxy.wait_for_connections(before + 1);
+  write_text(from_ / "later", "written since");
+  const api::TaskState sent = source.run(TaskKind::kSend, at_old(1));
+  expect_equal_digests(sent, target.finished(TaskKind::kReceive));
+  EXPECT_EQ(sent.rounds.size(), copied.rounds.size() + 1);
+  EXPECT_LT(sent.rounds.back().bytes, 1 << 20);
+  EXPECT_EQ(transfer::differences(from_.string(), to_.string()), "");
 }
 
 TEST_F(MigrationRunTest, APeerOfAnotherEpochIsNotServed) {
