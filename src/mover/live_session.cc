@@ -18,6 +18,16 @@ transfer::Connect connect_to(const TransferConfig& config, const std::string& ho
   };
 }
 
+// A receiver can have about what was sent to it, and no more.
+transfer::ReceiveLimits held_limits(const std::vector<OpenVolume>& volumes) {
+  int64_t entries = 1'000'000;
+  for (const OpenVolume& volume : volumes) entries += 4 * volume.totals->entries;
+  transfer::ReceiveLimits limits;
+  limits.entries = std::min(limits.entries, entries);
+  limits.held_bytes = (int64_t{1} << 30) + (entries << 12);
+  return limits;
+}
+
 milliseconds since(steady_clock::time_point began) {
   return duration_cast<milliseconds>(steady_clock::now() - began);
 }
@@ -38,6 +48,7 @@ Result<std::unique_ptr<LiveSession>> LiveSession::open(const TransferConfig& con
   transfer::SessionOptions options;
   options.until = until_of(deadline);
   options.limiter = &progress.bandwidth;
+  options.limits = held_limits(volumes);
   std::unique_ptr<LiveSession> session(
       new LiveSession(std::move(volumes), std::move(counters), config, host, options));
   TRANSSHIP_TRY(session->session_.begin());

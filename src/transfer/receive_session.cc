@@ -17,6 +17,7 @@ namespace {
 using Outcomes = Result<std::vector<VolumeOutcome>>;
 
 constexpr auto kAlive = std::chrono::seconds(5);
+constexpr auto kHeader = std::chrono::seconds(30);
 
 Message outcome_message(const std::vector<VolumeOutcome>& outcomes) {
   Message message{FrameKind::kVerified, {}};
@@ -46,7 +47,6 @@ class ReceiveSession {
     stream_ = &stream;
     stop_ = std::stop_source();
     lost_ = refused_ = advanced_ = false;
-    stream.set_until(options_.until);
     const std::stop_callback forward(options_.until.stop,
                                      [stop = stop_]() mutable { stop.request_stop(); });
     Outcomes outcomes = run();
@@ -65,7 +65,13 @@ class ReceiveSession {
 
  private:
   Outcomes run() {
+    // Who has connected and is silent must not keep the sender away.
+    Until soon = options_.until;
+    const auto end = Until::Clock::now() + kHeader;
+    soon.end = soon.end ? std::min(*soon.end, end) : end;
+    stream_->set_until(soon);
     auto message = hear(FrameKind::kHeader);
+    stream_->set_until(options_.until);
     if (!message.ok()) return message.error();
     auto header = read_header(*message, identity_, volumes_);
     refused_ = !header.ok() || (begun() && !same_session(id_, header->id));

@@ -85,33 +85,38 @@ Status SendSession::persist(const std::function<Status()>& part) {
     Status done = ready_ ? Status() : connect();
     if (done.ok()) done = part();
     if (done.ok()) {
-      outage_.reset();
+      stalled_.reset();
       return done;
     }
     if (!is_lost(done.error())) return tell(done.error());
     // Before the first one, nobody may listen yet.
     if (ready_)
       log::warning("the connection to the receiver broke", {{"error", done.error().message}});
-    ready_ = false;
     TRANSSHIP_TRY(bear(done.error()));
   }
 }
 
-// Waits before the next try, if there is to be one.
+// After the loss of a connection, or a try for one that failed: waits before the next try, if there
+// is to be one.
 Status SendSession::bear(const Error& error) {
   const auto now = Clock::now();
-  if (!outage_) outage_ = now;
+  // One that lived so long most likely brought something, even if that was not more data.
+  if (ready_ && now - connected_ >= options_.patience) stalled_.reset();
+  ready_ = false;
+  if (!stalled_) stalled_ = now;
+  if (!disconnected_) disconnected_ = now;
   const std::chrono::seconds patience = verified_ ? std::min(kParting, options_.patience)
                                         : begun_  ? options_.patience
                                                   : kFirstPatience;
-  if (now - *outage_ >= patience) {
-    gave_up_ = true;
-    return Error{ErrorCode::kUnavailable, "no connection to the receiver came to anything within " +
-                                              std::to_string(patience.count()) +
-                                              " s: " + error.message};
-  }
+  if (now - *disconnected_ >= patience) return give_up(error.message, patience);
   pause_ = std::clamp(pause_ * 2, kFirstPause, kLongestPause);
   return options_.until.sleep_until(now + pause_, "connect to the receiver");
+}
+
+Error SendSession::give_up(const std::string& why, std::chrono::seconds patience) {
+  gave_up_ = true;
+  return {ErrorCode::kUnavailable, "no connection to the receiver came to anything within " +
+                                       std::to_string(patience.count()) + " s: " + why};
 }
 
 // Whether it is the connection's fault alone.
@@ -144,6 +149,8 @@ Status SendSession::connect() {
   out_.use(*stream_);
   begun_ = ready_ = true;
   pause_ = {};
+  connected_ = Clock::now();
+  disconnected_.reset();
   return {};
 }
 
@@ -164,8 +171,9 @@ Status SendSession::greet() {
     now += weight((*inventories)[i]);
     senders_[i]->resume(std::move((*inventories)[i]));
   }
-  if (std::exchange(held_, now) < now) outage_.reset();
-  return {};
+  if (std::exchange(held_, now) < now) stalled_.reset();
+  if (!stalled_ || Clock::now() - *stalled_ < options_.patience) return {};
+  return give_up("they break before the receiver has more than it had", options_.patience);
 }
 
 Result<std::vector<Inventory>> SendSession::take_held() {

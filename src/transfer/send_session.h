@@ -57,6 +57,7 @@ class SendSession {
   Result<std::vector<Inventory>> take_held();
   [[nodiscard]] bool is_lost(const Error& error) const;
   Status bear(const Error& error);
+  Error give_up(const std::string& why, std::chrono::seconds patience);
   Result<RoundTotals> send_round(bool final);
   Status finish_once(std::vector<VolumeOutcome>& outcomes, RoundTotals& totals);
   Status agree();
@@ -74,17 +75,18 @@ class SendSession {
   SessionOptions options_;
   FrameWriter out_;
   std::vector<std::unique_ptr<RoundSender>> senders_;
-  bool begun_ = false;     // a connection was accepted
-  bool resting_ = false;   // the thread has it
-  bool told_ = false;      // why it failed, to the receiver
-  bool verified_ = false;  // the receiver has verified all, and equal
-  bool gave_up_ = false;   // no connection came to anything for too long
-  // Since nothing came on.
-  std::optional<Clock::time_point> outage_;
-  std::chrono::milliseconds pause_{0};  // before the next try
-  int64_t held_ = -1;                   // what the receiver had most recently, in bytes and entries
-  Status alive_;                        // the thread's, while there is one
-  std::jthread beating_;                // last: it uses the others
+  bool begun_ = false;                             // a connection was accepted
+  bool resting_ = false;                           // the thread has it
+  bool told_ = false;                              // why it failed, to the receiver
+  bool verified_ = false;                          // the receiver has verified all, and equal
+  bool gave_up_ = false;                           // no connection came to anything for too long
+  std::optional<Clock::time_point> stalled_;       // since when nothing came on
+  std::optional<Clock::time_point> disconnected_;  // since when there was no connection
+  Clock::time_point connected_;                    // when the latest one was accepted
+  std::chrono::milliseconds pause_{0};             // before the next try
+  int64_t held_ = -1;     // what the receiver had most recently, in bytes and entries
+  Status alive_;          // the thread's, while there is one
+  std::jthread beating_;  // last: it uses the others
 };
 
 // A session of the final round alone. kForbidden: another migration, epoch or set of volumes there;

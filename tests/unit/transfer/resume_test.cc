@@ -339,6 +339,26 @@ TEST_F(ResumeTest, AReceiverThatIsGoneIsNotTriedForEver) {
   EXPECT_FALSE(receiving_.get().ok());
 }
 
+TEST_F(ResumeTest, ConnectionsThatComeToNothingAreNotTriedForEver) {
+  change(kTree);
+  for (const size_t bytes : {100, 2500, 10000, 50000}) {
+    SCOPED_TRACE(bytes);
+    change(to_tree_, "find . -mindepth 1 -delete");
+    receive({.until = {}, .patience = seconds(2)});
+    std::vector<Cut> cuts(1000, Cut{.from_client = bytes});
+    cuts[0] = {};
+    begin(cuts, {.until = {}, .patience = seconds(1)});
+    round();
+    proxy_->cut();
+    change("head -c 1000000 /dev/urandom >new");
+    auto sent = session_->round();
+    ASSERT_FALSE(sent.ok());
+    EXPECT_EQ(sent.error().code, ErrorCode::kUnavailable) << sent.error().message;
+    session_.reset();
+    EXPECT_FALSE(receiving_.get().ok());
+  }
+}
+
 // The receiver does not hear that the sender agrees: it has nothing, and says so, whatever the
 // sender thinks.
 TEST_F(ResumeTest, WithoutAgreementTheReceiverHasNothing) {
