@@ -22,6 +22,7 @@ Object reference(const api::Migration& migration) {
 std::string action_of(const std::string& type) {
   if (type == condition::kValidated) return "Validating";
   if (type == condition::kPrepared) return "Preparing";
+  if (type == condition::kPreCopied) return "PreCopying";
   if (type == condition::kSourceStopped) return "StoppingSource";
   if (type == condition::kTransferred) return "Transferring";
   if (type == condition::kVerified) return "Verifying";

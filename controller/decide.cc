@@ -34,10 +34,10 @@ Decision Context::fail(std::string_view reason, std::string_view message) {
 }
 
 const char* current_condition(const api::MigrationStatus& status) {
-  constexpr std::array kOrder = {condition::kValidated,     condition::kPrepared,
-                                 condition::kSourceStopped, condition::kTransferred,
-                                 condition::kVerified,      condition::kCommitted,
-                                 condition::kRestored,      condition::kSucceeded};
+  constexpr std::array kOrder = {
+      condition::kValidated,     condition::kPrepared,    condition::kPreCopied,
+      condition::kSourceStopped, condition::kTransferred, condition::kVerified,
+      condition::kCommitted,     condition::kRestored,    condition::kSucceeded};
   for (const char* type : kOrder) {
     if (!status.is_true(type)) return type;
   }
@@ -95,9 +95,10 @@ Decision step(Context& context) {
   interrupt(context);
   if (context.status.rollback) return roll_back(context);
   using StepFunction = Step (*)(Context&);
-  constexpr std::array<std::pair<const char*, StepFunction>, 7> kSteps = {
+  constexpr std::array<std::pair<const char*, StepFunction>, 8> kSteps = {
       {{condition::kValidated, validate},
        {condition::kPrepared, prepare},
+       {condition::kPreCopied, pre_copy},
        {condition::kSourceStopped, stop_source},
        {condition::kTransferred, transfer},
        {condition::kVerified, verify},

@@ -10,10 +10,10 @@ namespace condition = api::condition;
 
 constexpr size_t kMessageLimit = 2048;  // bytes; what people still read
 
-constexpr std::array kSteps = {condition::kValidated,     condition::kPrepared,
-                               condition::kSourceStopped, condition::kTransferred,
-                               condition::kVerified,      condition::kCommitted,
-                               condition::kRestored,      condition::kSucceeded};
+constexpr std::array kSteps = {
+    condition::kValidated,     condition::kPrepared,    condition::kPreCopied,
+    condition::kSourceStopped, condition::kTransferred, condition::kVerified,
+    condition::kCommitted,     condition::kRestored,    condition::kSucceeded};
 
 std::string phase_of(const api::MigrationStatus& status, const api::MigrationSpec& spec) {
   if (const api::Condition* done = status.find(condition::kSucceeded)) {
@@ -28,7 +28,9 @@ std::string phase_of(const api::MigrationStatus& status, const api::MigrationSpe
   if (status.is_true(condition::kSourceStopped)) return "Transferring";
   if (!status.stop_requested_time.empty()) return "Stopping";
   if (spec.suspend) return "Suspended";
-  if (status.is_true(condition::kPrepared)) return "Stopping";
+  if (status.is_true(condition::kPreCopied)) return "Stopping";
+  if (status.is_true(condition::kPrepared))
+    return spec.strategy == api::StrategyType::kPreCopy ? "PreCopying" : "Stopping";
   if (status.is_true(condition::kValidated)) return "Preparing";
   return status.attempts > 0 ? "Validating" : "Pending";
 }

@@ -47,6 +47,7 @@ const char* current_condition(const api::MigrationStatus& status);
 
 Step validate(Context& context);
 Step prepare(Context& context);
+Step pre_copy(Context& context);
 Step stop_source(Context& context);
 Step transfer(Context& context);
 Step verify(Context& context);
@@ -67,6 +68,22 @@ struct Needs {
 Step movers(Context& context, Needs needs);
 
 api::TaskRequest task_request(const Context& context, api::MoverRole role);
+
+// The same, with what both ends of the transfer need to know.
+api::TaskRequest transfer_request(const Context& context, api::MoverRole role);
+
+// Progress and rounds of a precopy or send, into the status.
+void show_transfer(Context& context, api::TaskKind kind, const api::TaskState& state);
+
+// One of the sender's tasks, precopy or send, with the receiver at work at the other end and all
+// of it shown in status; nullopt once it has succeeded.
+Step sending(Context& context, api::TaskKind kind, const api::TaskRequest& request);
+
+// Whether volumes are copied in rounds before the pod is stopped.
+bool copies_while_running(const Context& context);
+
+// Nothing to say while the pod is there and nobody else has ended it; before the stop.
+Step source_runs(Context& context);
 
 // A task of a mover that answers: nullopt once it has succeeded. A failed task fails the attempt
 // before the commit, and is tried again after it and in a rollback.

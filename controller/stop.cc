@@ -47,24 +47,30 @@ Patch set_finalizers(const Context& context, const Object& pod, Object finalizer
                   {"finalizers", std::move(finalizers)}}}}};
 }
 
+// The other end of a session that rests may have failed since.
+Step session_rests(Context& context) {
+  if (!copies_while_running(context)) return std::nullopt;
+  const api::TaskState* receive =
+      task_state(context.observed, MoverRole::kReceiver, api::TaskKind::kReceive);
+  if (receive == nullptr || receive->phase != api::TaskPhase::kFailed) return std::nullopt;
+  return task(context, MoverRole::kReceiver, api::TaskKind::kReceive, {}, kSoon);
+}
+
 // Everything that can be done while the pod still runs.
 Step before_the_stop(Context& context) {
   const Observed& observed = context.observed;
-  if (!observed.source_pod)
-    return context.fail("PodDeleted", "the source pod is gone before it was stopped");
-  if (is_deleting(*observed.source_pod)) {
-    return context.fail("PodDeleted", "the source pod was deleted by somebody else");
-  }
-  if (pod_is_finished(*observed.source_pod))
-    return context.fail("PodFinished", "the source pod has ended by itself");
+  if (Step step = source_runs(context)) return step;
   if (context.spec().suspend) {
-    return context.wait(condition::kSourceStopped, "Suspended",
-                        "spec.suspend holds the migration before the stop", 1000ms);
+    // Back to copying: what is written while it is held should not wait for the stop.
+    return context.wait(
+        copies_while_running(context) ? condition::kPreCopied : condition::kSourceStopped,
+        "Suspended", "spec.suspend holds the migration before the stop", 1000ms);
   }
   if (context.owned()) {
     if (Step step = hold(context)) return step;
   }
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
+  if (Step step = session_rests(context)) return step;
   if (context.places_empty_dirs() && context.graceful()) {
     if (Step step = task(context, MoverRole::kSender, api::TaskKind::kPin,
                          task_request(context, MoverRole::kSender), kSoon)) {
@@ -91,6 +97,17 @@ Step freeze(Context& context) {
 
 }  // namespace
 
+Step source_runs(Context& context) {
+  const Observed& observed = context.observed;
+  if (!observed.source_pod)
+    return context.fail("PodDeleted", "the source pod is gone before it was stopped");
+  if (is_deleting(*observed.source_pod))
+    return context.fail("PodDeleted", "the source pod was deleted by somebody else");
+  if (pod_is_finished(*observed.source_pod))
+    return context.fail("PodFinished", "the source pod has ended by itself");
+  return std::nullopt;
+}
+
 Step hold(Context& context) {
   if (!context.status.hold) {
     context.status.hold = make_hold(context);
@@ -99,8 +116,8 @@ Step hold(Context& context) {
   if (context.observed.hold_in_force.value_or(false)) return std::nullopt;
   const char* type = current_condition(context.status);
   if (!is_committed(context.status)) {
-    const api::Condition* prepared = context.status.find(condition::kPrepared);
-    if (seconds_since(prepared->last_transition_time, context.now) > kHoldSeconds) {
+    const api::Condition* copied = context.status.find(condition::kPreCopied);
+    if (seconds_since(copied->last_transition_time, context.now) > kHoldSeconds) {
       return context.fail("HoldNotInForce",
                           std::string("the admission policy ") + kHoldPolicy +
                               " does not hold a replacement: is its binding there, and does "
@@ -171,7 +188,6 @@ Step remove_source_pod(Context& context) {
 }
 
 Step stop_source(Context& context) {
-  if (context.spec().dry_run) return clean_up_and_succeed(context);
   if (context.status.stop_requested_time.empty()) return before_the_stop(context);
   if (Step step = context.graceful() ? source_is_dead(context) : freeze(context)) return step;
   context.status.stopped_time = format_micros(context.now);

@@ -11,44 +11,6 @@ using api::MoverRole;
 using api::SourceProcesses;
 using api::TaskKind;
 
-void show_progress(Context& context, const api::TaskState& send) {
-  api::Progress& progress = context.status.progress;
-  progress = {};
-  for (const api::VolumeReport& volume : send.volumes) {
-    progress.transferred_bytes += volume.bytes_done;
-    progress.transferred_entries += volume.entries_done;
-    progress.total_bytes += volume.bytes;
-    progress.total_entries += volume.entries;
-    if (api::VolumeStatus* status = context.status.volume(volume.name)) {
-      status->transferred_bytes = volume.bytes_done;
-      if (!volume.digest.empty()) status->digest = volume.digest;
-      if (volume.bytes > 0) status->bytes = volume.bytes;
-      if (volume.entries > 0) status->entries = volume.entries;
-    }
-  }
-  const double seconds =
-      std::max(0.001, std::chrono::duration<double>(context.now.time_since_epoch()).count() -
-                          static_cast<double>(send.started_unix_ms) / 1000.0);
-  const bool ended = send.phase == api::TaskPhase::kSucceeded;
-  const double spent =
-      ended ? std::max(0.001,
-                       static_cast<double>(send.finished_unix_ms - send.started_unix_ms) / 1000.0)
-            : seconds;
-  progress.bytes_per_second =
-      static_cast<int64_t>(static_cast<double>(progress.transferred_bytes) / spent);
-  const int64_t whole = progress.total_bytes + progress.total_entries;
-  const int64_t part = progress.transferred_bytes + progress.transferred_entries;
-  progress.percent = ended        ? 100
-                     : whole == 0 ? 0
-                                  : static_cast<int>(std::min<int64_t>(99, part * 100 / whole));
-}
-
-std::string archive_directory(const Context& context) {
-  if (context.spec().mode != api::TransferMode::kArchive) return "";
-  return context.migration().namespace_name + "." + context.migration().name + "." +
-         context.migration().uid;
-}
-
 // The source must be as stopped as it was when copying began: what runs on, writes on.
 Step still_stopped(Context& context) {
   const SourceProcesses processes = context.observed.sender.state->source_processes;
@@ -68,41 +30,11 @@ Step still_stopped(Context& context) {
 Step transfer(Context& context) {
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
   if (Step step = still_stopped(context)) return step;
-  api::TaskRequest send = task_request(context, MoverRole::kSender);
-  api::TaskRequest receive = task_request(context, MoverRole::kReceiver);
+  const api::TaskRequest send = transfer_request(context, MoverRole::kSender);
   if (!send.volumes.empty()) {
-    send.archive_directory = receive.archive_directory = archive_directory(context);
-    send.peer_host = context.observed.receiver.address;
-    send.bandwidth_bytes_per_second = context.spec().bandwidth_bytes_per_second;
-    const bool archive = !send.archive_directory.empty();
-    // Direct: the receiver listens first. Archive: it reads what the sender has finished.
-    if (!archive &&
-        task_state(context.observed, MoverRole::kReceiver, TaskKind::kReceive) == nullptr) {
-      return context.act(RunTask{MoverRole::kReceiver, TaskKind::kReceive, receive});
-    }
-    const api::TaskState* running =
-        task_state(context.observed, MoverRole::kSender, TaskKind::kSend);
-    if (running != nullptr && running->phase == api::TaskPhase::kRunning &&
-        running->bandwidth_bytes_per_second != send.bandwidth_bytes_per_second) {
-      return context.act(RunTask{MoverRole::kSender, TaskKind::kSend, send});
-    }
-    Step sending = task(context, MoverRole::kSender, TaskKind::kSend, send, 50ms);
-    if (const api::TaskState* state =
-            task_state(context.observed, MoverRole::kSender, TaskKind::kSend)) {
-      show_progress(context, *state);
-      if (sending) sending->status.progress = context.status.progress;
-      if (sending) sending->status.volumes = context.status.volumes;
-    }
-    if (sending) {
-      // The receiver's word for what went wrong says more than the broken connection at the sender.
-      const api::TaskState* receiving =
-          task_state(context.observed, MoverRole::kReceiver, TaskKind::kReceive);
-      if (receiving != nullptr && receiving->phase == api::TaskPhase::kFailed) {
-        return task(context, MoverRole::kReceiver, TaskKind::kReceive, receive, 50ms);
-      }
-      return sending;
-    }
-    if (Step step = task(context, MoverRole::kReceiver, TaskKind::kReceive, receive, kSoon))
+    if (Step step = sending(context, TaskKind::kSend, send)) return step;
+    if (Step step = task(context, MoverRole::kReceiver, TaskKind::kReceive,
+                         transfer_request(context, MoverRole::kReceiver), kSoon))
       return step;
   }
   context.status.progress.percent = 100;

@@ -88,6 +88,13 @@ MigrationSpec read_spec(const json& in) {
   spec.include_volumes = volumes.value("include", std::vector<std::string>{});
   spec.exclude_volumes = volumes.value("exclude", std::vector<std::string>{});
   const json strategy = section(in, "strategy");
+  spec.strategy = strategy.value("type", "PreCopy") == "StopAndCopy" ? StrategyType::kStopAndCopy
+                                                                     : StrategyType::kPreCopy;
+  spec.max_rounds = strategy.value("maxRounds", spec.max_rounds);
+  if (strategy.contains("maxDowntimeSeconds"))
+    spec.max_downtime_seconds = strategy["maxDowntimeSeconds"].get<int64_t>();
+  if (strategy.value("onBudgetExceeded", "Proceed") == "Abort")
+    spec.on_budget_exceeded = OverBudget::kAbort;
   spec.stop =
       strategy.value("stop", "Graceful") == "Freeze" ? StopMode::kFreeze : StopMode::kGraceful;
   const json transfer = section(in, "transfer");
@@ -160,6 +167,14 @@ json write_progress(const Progress& progress) {
       {"bytesPerSecond", progress.bytes_per_second}};
 }
 
+Round read_round(const json& in) {
+  return {in.value("bytes", int64_t{0}), in.value("entries", int64_t{0}), in.value("seconds", 0.0)};
+}
+
+json write_round(const Round& round) {
+  return {{"bytes", round.bytes}, {"entries", round.entries}, {"seconds", round.seconds}};
+}
+
 Hold read_hold(const json& in) {
   Hold hold;
   read_texts(in, kHoldTexts, hold);
@@ -192,6 +207,10 @@ MigrationStatus read_status(const json& in) {
   for (const json& item : in.value("volumes", json::array()))
     status.volumes.push_back(read_volume(item));
   status.progress = read_progress(section(in, "progress"));
+  for (const json& item : in.value("rounds", json::array()))
+    status.rounds.push_back(read_round(item));
+  if (in.contains("estimatedDowntimeSeconds"))
+    status.estimated_downtime_seconds = in["estimatedDowntimeSeconds"].get<double>();
   if (in.contains("downtimeSeconds")) status.downtime_seconds = in["downtimeSeconds"].get<double>();
   if (in.contains("totalSeconds")) status.total_seconds = in["totalSeconds"].get<double>();
   for (const json& item : in.value("phaseTransitionTimestamps", json::array())) {
@@ -216,6 +235,7 @@ void write_lists(const MigrationStatus& status, json& out) {
     out["conditions"].push_back(std::move(item));
   }
   for (const VolumeStatus& volume : status.volumes) out["volumes"].push_back(write_volume(volume));
+  for (const Round& round : status.rounds) out["rounds"].push_back(write_round(round));
   for (const auto& [phase, time] : status.phase_times) {
     out["phaseTransitionTimestamps"].push_back({{"phase", phase}, {"time", time}});
   }
@@ -280,6 +300,8 @@ json status_to_json(const MigrationStatus& status) {
   write_texts(status.target, kPlaceTexts, target);
   if (!target.empty()) out["target"] = std::move(target);
   write_lists(status, out);
+  if (status.estimated_downtime_seconds)
+    out["estimatedDowntimeSeconds"] = *status.estimated_downtime_seconds;
   if (status.downtime_seconds) out["downtimeSeconds"] = *status.downtime_seconds;
   if (status.total_seconds) out["totalSeconds"] = *status.total_seconds;
   if (status.rollback) {

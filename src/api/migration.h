@@ -16,6 +16,8 @@
 namespace transship::api {
 
 enum class StopMode { kGraceful, kFreeze };
+enum class StrategyType { kPreCopy, kStopAndCopy };
+enum class OverBudget { kProceed, kAbort };
 enum class TransferMode { kDirect, kArchive };
 
 struct MigrationSpec {
@@ -26,7 +28,11 @@ struct MigrationSpec {
   std::string target_storage_class;
   std::vector<std::string> include_volumes;
   std::vector<std::string> exclude_volumes;
+  StrategyType strategy = StrategyType::kPreCopy;
   StopMode stop = StopMode::kGraceful;
+  int max_rounds = 10;  // while the pod runs
+  std::optional<int64_t> max_downtime_seconds;
+  OverBudget on_budget_exceeded = OverBudget::kProceed;
   TransferMode mode = TransferMode::kDirect;
   std::string archive_claim;
   int64_t bandwidth_bytes_per_second = 0;  // 0: no limit

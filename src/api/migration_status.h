@@ -19,6 +19,7 @@ namespace transship::api {
 namespace condition {
 inline constexpr const char* kValidated = "Validated";
 inline constexpr const char* kPrepared = "Prepared";
+inline constexpr const char* kPreCopied = "PreCopied";
 inline constexpr const char* kSourceStopped = "SourceStopped";
 inline constexpr const char* kTransferred = "Transferred";
 inline constexpr const char* kVerified = "Verified";
@@ -45,6 +46,14 @@ struct Progress {
   int64_t total_entries = 0;
   int64_t bytes_per_second = 0;
   bool operator==(const Progress&) const = default;
+};
+
+// One round of copying, over all volumes.
+struct Round {
+  int64_t bytes = 0;    // over the wire
+  int64_t entries = 0;  // nodes and names that were sent
+  double seconds = 0;   // until the target had read them back
+  bool operator==(const Round&) const = default;
 };
 
 struct PreflightCheck {
@@ -98,6 +107,8 @@ struct MigrationStatus {
   PodPlace target;
   std::vector<VolumeStatus> volumes;
   Progress progress;
+  std::vector<Round> rounds;                         // those while the pod runs, then the final one
+  std::optional<double> estimated_downtime_seconds;  // while the pod runs, after a round
   std::optional<double> downtime_seconds;
   std::optional<double> total_seconds;
   std::vector<std::pair<std::string, std::string>> phase_times;  // phase, RFC 3339

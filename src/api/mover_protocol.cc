@@ -112,6 +112,7 @@ TaskState task_state_from_json(const json& object) {
   for (const json& report : object.value("volumes", json::array())) {
     state.volumes.push_back(report_from_json(report));
   }
+  state.pass = object.value("pass", 0);
   for (const json& round : object.value("rounds", json::array())) {
     state.rounds.push_back({round.value("bytes", int64_t{0}), round.value("entries", int64_t{0}),
                             round.value("milliseconds", int64_t{0})});
@@ -183,6 +184,7 @@ json to_json_value(const TaskState& state) {
               {"startedUnixMs", state.started_unix_ms},
               {"finishedUnixMs", state.finished_unix_ms},
               {"volumes", json::array()}};
+  if (state.pass > 0) out["pass"] = state.pass;
   if (state.phase == TaskPhase::kFailed) {
     out["errorCode"] = to_string(state.error_code);
     out["message"] = state.message;

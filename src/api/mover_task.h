@@ -84,7 +84,8 @@ struct TaskState {
   TaskPhase phase = TaskPhase::kRunning;
   ErrorCode error_code = ErrorCode::kInternal;  // where phase is kFailed
   std::string message;                          // for people: what failed, on what path, what to do
-  int64_t bandwidth_bytes_per_second = 0;       // send: the limit that it keeps to
+  int64_t bandwidth_bytes_per_second = 0;       // precopy, send: the limit that it keeps to
+  int pass = 0;                                 // precopy: of the request
   int64_t started_unix_ms = 0;
   int64_t finished_unix_ms = 0;  // 0 while it runs
   std::vector<VolumeReport> volumes;

@@ -185,6 +185,7 @@ bool TaskBoard::others_run(TaskKind kind) const {
 api::TaskState TaskBoard::visible(const Task& task) {
   api::TaskState state = task.state;
   state.bandwidth_bytes_per_second = task.request.bandwidth_bytes_per_second;
+  state.pass = task.request.pass;
   task.progress->show(state);
   return state;
 }

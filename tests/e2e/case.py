@@ -8,7 +8,7 @@ import wait
 import workloads
 from cluster import NAMESPACE, NODES
 
-CONDITIONS = ("Validated", "Prepared", "SourceStopped", "Transferred", "Verified", "Committed", "Restored", "Succeeded")
+CONDITIONS = ("Validated", "Prepared", "PreCopied", "SourceStopped", "Transferred", "Verified", "Committed", "Restored", "Succeeded")
 
 # The content of a volume as one number: docs/volume-digest.md.
 DIGEST = r"""cd {path} && {{ find . -printf '%p %y %m %U:%G %T@ %l\0' | LC_ALL=C sort -z

@@ -7,6 +7,7 @@ from cluster import NAMESPACE
 from test_owners import COUNTER
 
 SLOW = {"bandwidthLimitBytesPerSecond": 3 << 20}
+ALL_AFTER_THE_STOP = {"type": "StopAndCopy"}
 
 
 def start(case, megabytes=24):
@@ -23,12 +24,17 @@ def check_data(case, starts):
     lines = case.shell("app", "cat /data/log", container="app").split("\n")
     started = [line.split()[1:] for line in lines if line.startswith("started")]
     assert len(started) == starts, lines
+    assert all(len(numbers) == 2 for numbers in started), lines
     for claim, scratch in started[1:]:
         assert int(claim) > 0 and int(scratch) - int(claim) in (0, 1), lines
 
 
 def copying(case):
     case.await_condition("SourceStopped")
+    return bytes_flow(case)
+
+
+def bytes_flow(case):
     return wait.until("bytes flow", lambda: (
         lambda migration: migration if migration["status"]["progress"]["transferredBytes"] > 0 else None)(case.migration()))
 
@@ -41,7 +47,7 @@ def kill_mover(case, role):
 
 def test_cancel_in_the_middle_of_the_copy(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
     copying(case)
     case.change(cancel=True)
     case.await_failure("Cancelled")
@@ -51,7 +57,7 @@ def test_cancel_in_the_middle_of_the_copy(case):
 
 def test_cancel_of_a_frozen_pod_thaws_it(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW, strategy={"stop": "Freeze"})
+    case.migrate("app", transfer=SLOW, strategy={**ALL_AFTER_THE_STOP, "stop": "Freeze"})
     copying(case)
     case.change(cancel=True)
     case.await_failure("Cancelled")
@@ -61,7 +67,7 @@ def test_cancel_of_a_frozen_pod_thaws_it(case):
 
 def test_sender_killed(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
     kill_mover(case, "sender")
     case.await_failure("SenderLost", "TaskFailed")
     case.check_source_is_back(before)
@@ -70,7 +76,7 @@ def test_sender_killed(case):
 
 def test_receiver_killed_and_tried_again(case):
     start(case, megabytes=8)
-    case.migrate("app", transfer=SLOW, backoffLimit=1)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP, backoffLimit=1)
     kill_mover(case, "receiver")
     migration = case.await_success()
     assert migration["status"]["attempts"] == 2, migration["status"]["attempts"]
@@ -99,7 +105,7 @@ def test_controller_killed_again_and_again(case):
 
 def test_bandwidth_limit_lifted_in_the_middle_of_the_copy(case):
     before = start(case)
-    case.migrate("app", transfer={"bandwidthLimitBytesPerSecond": 20000})  # 20 minutes
+    case.migrate("app", transfer={"bandwidthLimitBytesPerSecond": 20000}, strategy=ALL_AFTER_THE_STOP)  # 20 minutes
     copying(case)
     case.change(transfer={"bandwidthLimitBytesPerSecond": 0})
     case.check_moved(before, case.await_success())
@@ -108,7 +114,7 @@ def test_bandwidth_limit_lifted_in_the_middle_of_the_copy(case):
 
 def test_target_node_dies_before_the_commit(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
     copying(case)
     case.cluster.kill_node(case.cluster.other_node(before["spec"]["nodeName"]))
     case.check_source_is_back(before, seconds=120)
@@ -148,7 +154,7 @@ def test_target_fills_up_in_the_middle(case):
     target = case.cluster.other_node(before["spec"]["nodeName"])
     case.cluster.sh(target, "mount -t tmpfs -o size=40m tmpfs /opt/local-path-provisioner")
     try:
-        case.migrate("app", transfer=SLOW)
+        case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
         copying(case)
         case.cluster.sh(target, "dd if=/dev/zero of=/opt/local-path-provisioner/full bs=64k 2>/dev/null", check=False)
         case.await_failure("NoSpace")
@@ -162,7 +168,7 @@ def test_target_fills_up_in_the_middle(case):
 
 def test_source_node_dies_before_the_commit(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
     copying(case)
     case.cluster.kill_node(before["spec"]["nodeName"])
     case.cluster.start_node(before["spec"]["nodeName"])
@@ -173,7 +179,7 @@ def test_source_node_dies_before_the_commit(case):
 
 def test_migration_deleted_in_the_middle(case):
     before = start(case)
-    case.migrate("app", transfer=SLOW)
+    case.migrate("app", transfer=SLOW, strategy=ALL_AFTER_THE_STOP)
     copying(case)
     case.api.delete("ContainerMigration", case.namespace, "move")
     wait.until("it is gone", lambda: case.migration() is None)

@@ -6,10 +6,12 @@ import wait
 import workloads as w
 
 # Says on the volume when it starts, from what it goes on, and when it was told to stop.
+# By renames: a freeze would meet a file that was emptied and not yet written.
 COUNTER = r"""trap 'echo stopped >>/data/log; exit 0' TERM
 n=$(cat /data/n 2>/dev/null || echo 0); s=$(cat /scratch/n 2>/dev/null || echo 0)
 echo "started $n $s" >>/data/log
-while :; do n=$((n+1)); echo $n >/scratch/n; echo $n >/data/n; sleep 0.02; done"""
+while :; do n=$((n+1))
+for d in scratch data; do echo $n >/$d/next; mv /$d/next /$d/n; done; sleep 0.02; done"""
 
 
 class AliveAtOnce:

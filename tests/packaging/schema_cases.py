@@ -9,7 +9,8 @@ CREATED = [
     ("only podRef", None, {}, None),
     ("everything", None, {
         "podRef": {"uid": OWNER_UID}, "target": {"nodeName": "b", "storageClassName": "fast"},
-        "state": {"volumes": {"include": ["data"]}}, "strategy": {"type": "StopAndCopy", "stop": "Freeze"},
+        "state": {"volumes": {"include": ["data"]}}, "strategy": {
+            "type": "PreCopy", "stop": "Freeze", "maxRounds": 5, "maxDowntimeSeconds": 10, "onBudgetExceeded": "Abort"},
         "transfer": {"mode": "Archive", "archive": {"claimName": "x"}, "bandwidthLimitBytesPerSecond": 1},
         "sourceRetentionSeconds": 1, "suspend": True, "cancel": True, "dryRun": True, "backoffLimit": 20,
         "activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0}, None),
@@ -35,7 +36,16 @@ CREATED = [
     ("an empty include", None, {"state": {"volumes": {"include": []}}}, "at least 1"),
     ("a volume twice", None, {"state": {"volumes": {"include": ["a", "a"]}}}, "Duplicate"),
     ("65 volumes", None, {"state": {"volumes": {"include": [f"v{i}" for i in range(65)]}}}, "at most 64"),
-    ("an unknown strategy", None, {"strategy": {"type": "PreCopy"}}, "StopAndCopy"),
+    ("an unknown strategy", None, {"strategy": {"type": "PostCopy"}}, "StopAndCopy"),
+    ("everything after the stop", None, {"strategy": {"type": "StopAndCopy"}}, None),
+    ("rounds where there are none", None, {"strategy": {"type": "StopAndCopy", "maxRounds": 3}}, "type PreCopy only"),
+    ("a budget where nothing keeps to it", None, {"strategy": {"type": "StopAndCopy", "maxDowntimeSeconds": 3}},
+     "type PreCopy only"),
+    ("no rounds", None, {"strategy": {"maxRounds": 0}}, "greater than or equal to 1"),
+    ("101 rounds", None, {"strategy": {"maxRounds": 101}}, "less than or equal to 100"),
+    ("no downtime", None, {"strategy": {"maxDowntimeSeconds": 0}}, "greater than or equal to 1"),
+    ("an end beyond no budget", None, {"strategy": {"onBudgetExceeded": "Abort"}}, "Abort needs maxDowntimeSeconds"),
+    ("an unknown way out", None, {"strategy": {"maxDowntimeSeconds": 9, "onBudgetExceeded": "Hope"}}, "Proceed"),
     ("an unknown way to stop", None, {"strategy": {"stop": "Kill"}}, "Graceful"),
     ("an unknown mode", None, {"transfer": {"mode": "Mail"}}, "Direct"),
     ("mode Archive without archive", None, {"transfer": {"mode": "Archive"}}, "mode Archive needs archive.claimName"),
@@ -131,7 +141,8 @@ def test_schema(server):
         check(f"create: {what}", refusal(status, answer, expected))
 
     status, answer = server.call("POST", GROUP + "?dryRun=All", migration("a"))
-    expected = {"podRef": {"name": "web-1"}, "strategy": {"type": "StopAndCopy", "stop": "Graceful"},
+    expected = {"podRef": {"name": "web-1"}, "strategy": {"type": "PreCopy", "stop": "Graceful",
+                                                              "onBudgetExceeded": "Proceed"},
                 "transfer": {"mode": "Direct", "bandwidthLimitBytesPerSecond": 0}, "sourceRetentionSeconds": 0,
                 "suspend": False, "cancel": False, "dryRun": False, "backoffLimit": 0}
     check("create: the defaults", None if answer.get("spec") == expected else f"{answer.get('spec')}")

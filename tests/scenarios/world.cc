@@ -607,6 +607,15 @@ void World::crash_mover(api::MoverRole role) {
   });
 }
 
+void World::fail_receive(const std::string& message) {
+  for (auto& [name, mover] : movers_) {
+    const auto receive = mover.tasks.find(api::TaskKind::kReceive);
+    if (receive == mover.tasks.end()) continue;
+    receive->second.state.phase = api::TaskPhase::kFailed;
+    receive->second.state.message = message;
+  }
+}
+
 Result<api::MoverState> World::state(const MoverAddress& address) {
   const std::string node = address.host.substr(0, address.host.find('/'));
   if (down_.count(node) != 0) return Error{ErrorCode::kUnavailable, "no route to " + node};
@@ -653,8 +662,8 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     report.bytes = report.bytes_done = 1;
     report.entries = report.entries_done = 1;
     const std::string from = place_of(mover, volume, request, false);
-    if (kind == TaskKind::kSend) {
-      report.digest = "sha256:" + data_[from];
+    if (kind == TaskKind::kSend || kind == TaskKind::kPreCopy) {
+      if (kind == TaskKind::kSend) report.digest = "sha256:" + data_[from];
       // The receiver's half of the same session.
       for (auto& [name, peer] : movers_) {
         if (name !=
@@ -665,11 +674,12 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
         for (const api::MoverVolume& there : receive->second.request.volumes) {
           if (there.name != volume.name) continue;
           data_[place_of(peer, there, receive->second.request, true)] = data_[from];
+          if (kind == TaskKind::kPreCopy) continue;
           api::VolumeReport received = report;
           received.verified_digest = report.digest;
           receive->second.state.volumes.push_back(received);
         }
-        receive->second.state.phase = api::TaskPhase::kSucceeded;
+        if (kind == TaskKind::kSend) receive->second.state.phase = api::TaskPhase::kSucceeded;
       }
     }
     if (kind == TaskKind::kPlace) {
@@ -704,6 +714,11 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       if (volume.empty_dir) data_.erase(place_of(mover, volume, request, true));
     }
     state.volumes.push_back(report);
+  }
+  if (kind == TaskKind::kPreCopy) {
+    state.rounds = {{100, 10, 1000}};
+    state.estimated_final_milliseconds = final_round_milliseconds;
+    passes.push_back(request.pass);
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
   if (kind == TaskKind::kKeep) pinned_.erase(request.pod_uid);
@@ -752,7 +767,11 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     }
     Mover& mover = movers_[api::mover_name(address.migration_uid, address.role, address.epoch)];
     const auto found = mover.tasks.find(kind);
-    if (found != mover.tasks.end() && found->second.state.phase != api::TaskPhase::kFailed) {
+    const bool further = kind == api::TaskKind::kPreCopy && found != mover.tasks.end() &&
+                         found->second.state.phase == api::TaskPhase::kSucceeded &&
+                         request.pass > found->second.request.pass;
+    if (found != mover.tasks.end() && !further &&
+        found->second.state.phase != api::TaskPhase::kFailed) {
       api::TaskRequest told = found->second.request;
       told.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
       if (!(told == request)) return Error{ErrorCode::kConflict, "another body"};
@@ -768,6 +787,7 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     if (there = state(address); !there.ok()) return there.error();
     Task& task = mover.tasks[kind];
     task = {request, {}};
+    task.state.pass = request.pass;
     task.state.bandwidth_bytes_per_second = request.bandwidth_bytes_per_second;
     if (kind == api::TaskKind::kSend && sends_stall && fault.empty()) {
       out = task.state;

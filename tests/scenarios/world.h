@@ -33,7 +33,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void apply_migration(const std::string& name, Object spec);
   void tick();  // everybody but the operator does what is to be done
   void crash_mover(api::MoverRole role);
-  std::optional<int64_t> sending_limit();  // of the send that runs; absent: none does
+  std::optional<int64_t> sending_limit();         // of the send that runs; absent: none does
+  void fail_receive(const std::string& message);  // the one that runs
   void stop_node(const std::string& node);
   void start_node(const std::string& node);
 
@@ -52,7 +53,9 @@ class World : public controller::Cluster, public controller::Movers, public cont
     return Fate::kDone;
   };
   int writes = 0;
-  bool sends_stall = false;  // a send that has begun goes on until this is false again
+  bool sends_stall = false;               // a send that has begun goes on until this is false again
+  int64_t final_round_milliseconds = 50;  // that a precopy expects
+  std::vector<int> passes;                // of the precopies that were done
   // Before a mover's task ends: a message makes it fail.
   std::function<std::string(api::MoverRole, api::TaskKind)> on_task = [](auto, auto) { return ""; };
 

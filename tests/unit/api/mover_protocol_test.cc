@@ -16,6 +16,9 @@ TaskRequest request() {
   out.peer_host = "10.0.0.1";
   out.bandwidth_bytes_per_second = 5;
   out.discard = true;
+  out.pass = 2;
+  out.max_rounds = 10;
+  out.max_final_round_milliseconds = 700;
   return out;
 }
 
@@ -46,9 +49,18 @@ TEST(MoverState, SurvivesTheWayThroughJson) {
   task.bandwidth_bytes_per_second = 5;
   task.volumes.push_back({"data", 10, 2, 5, 1, "sha256:a", "sha256:b", 7, 8, "ext4"});
   state.tasks[TaskKind::kReceive] = task;
+  task.pass = 2;
+  task.rounds = {{1000, 10, 30}, {100, 1, 3}};
+  task.estimated_final_milliseconds = 4;
+  state.tasks[TaskKind::kPreCopy] = task;
   const auto parsed = parse_mover_state(to_json_value(state).dump());
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(to_json_value(*parsed), to_json_value(state));
+  const TaskState& precopy = parsed->tasks.at(TaskKind::kPreCopy);
+  EXPECT_EQ(precopy.pass, 2);
+  ASSERT_EQ(precopy.rounds.size(), 2U);
+  EXPECT_EQ(precopy.rounds[1].milliseconds, 3);
+  EXPECT_EQ(precopy.estimated_final_milliseconds, 4);
   EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).error_code, ErrorCode::kNoSpace);
   EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).bandwidth_bytes_per_second, 5);
 }
