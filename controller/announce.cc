@@ -61,6 +61,16 @@ void EventsAndMetrics::tell_conditions(const api::Migration& before,
     metrics_.retried(before.status.rollback->reason);
 }
 
+// Without rounds (an archive) all of it went after the stop.
+void EventsAndMetrics::count_rounds(const api::MigrationStatus& status) {
+  if (status.rounds.empty())
+    return metrics_.transferred("volume", "final", status.progress.transferred_bytes);
+  for (size_t i = 0; i < status.rounds.size(); ++i) {
+    const char* round = i + 1 == status.rounds.size() ? "final" : i == 0 ? "first" : "later";
+    metrics_.transferred("volume", round, status.rounds[i].bytes);
+  }
+}
+
 void EventsAndMetrics::count(const api::Migration& before, const api::MigrationStatus& after,
                              WallTime now) {
   if (after.phase != before.status.phase) {
@@ -71,7 +81,7 @@ void EventsAndMetrics::count(const api::Migration& before, const api::MigrationS
     metrics_.phase_entered(after.phase);
   }
   if (after.is_true(condition::kTransferred) && !before.status.is_true(condition::kTransferred)) {
-    metrics_.transferred("volume", after.progress.transferred_bytes);
+    count_rounds(after);
   }
   if (after.is_true(condition::kRestored) && !before.status.is_true(condition::kRestored) &&
       after.downtime_seconds) {

@@ -23,6 +23,7 @@ class EventsAndMetrics : public Announcer {
 
  private:
   void tell_conditions(const api::Migration& before, const api::MigrationStatus& after);
+  void count_rounds(const api::MigrationStatus& status);
   void count(const api::Migration& before, const api::MigrationStatus& after, WallTime now);
   void count_phases(const std::string& key, const std::string& phase);
 

@@ -133,6 +133,21 @@ void check_probes(const Observed& observed, Checks& checks) {
   }
 }
 
+// Graceful: a pod that takes its time to end takes it from the downtime.
+void check_grace(const Observed& observed, Checks& checks) {
+  const api::MigrationSpec& spec = observed.migration.spec;
+  if (!spec.max_downtime_seconds || spec.stop != api::StopMode::kGraceful) return;
+  const Object& seconds = at(*observed.source_pod, {"spec", "terminationGracePeriodSeconds"});
+  const int64_t grace = seconds.is_number_integer() ? seconds.get<int64_t>() : 30;
+  if (grace <= *spec.max_downtime_seconds) return;
+  checks.warn("GracePeriod",
+              "the pod may take " + std::to_string(grace) +
+                  " s to end (terminationGracePeriodSeconds), and maxDowntimeSeconds is " +
+                  std::to_string(*spec.max_downtime_seconds) +
+                  ": the expected downtime does not count what it needs beyond a moment; "
+                  "strategy.stop: Freeze does not wait for it");
+}
+
 // The claim is the operator's, and every user who may migrate could name any of them.
 void check_archive(const api::MigrationSpec& spec, const Settings& settings, Checks& checks) {
   if (spec.mode != api::TransferMode::kArchive) return;
@@ -181,6 +196,7 @@ PreflightReport preflight(const Observed& observed, const Settings& settings) {
   check_names(observed, report, checks);
   check_volumes(observed, report, checks);
   check_probes(observed, checks);
+  check_grace(observed, checks);
   check_archive(observed.migration.spec, settings, checks);
   if (!observed.rival.empty()) {
     checks.fail("Lock", "migration " + observed.rival + " of the same pod is not finished");

@@ -32,7 +32,7 @@ struct MigrationMetrics::State {
         retries(counter(families, "containermigration_retries_total",
                         "Attempts that were made anew, by the reason why the one before failed.")),
         bytes(counter(families, "containermigration_transferred_bytes_total",
-                      "Bytes that reached the target, by what they are.")),
+                      "Bytes that went to the target, by what they are, and in which round.")),
         downtime(histogram(families, "containermigration_downtime_seconds",
                            "Time from the request to stop the pod until it was ready again.")
                      .Add({}, kDowntimeSeconds)),
@@ -74,7 +74,8 @@ struct MigrationMetrics::State {
 MigrationMetrics::MigrationMetrics(Registry& registry)
     : state_(std::make_unique<State>(registry.families())) {
   // From the first scrape on, so that a rate over the first migration is one.
-  state_->bytes.Add({{"kind", "volume"}});
+  for (const char* round : {"first", "later", "final"})
+    state_->bytes.Add({{"kind", "volume"}, {"round", round}});
 }
 MigrationMetrics::~MigrationMetrics() = default;
 
@@ -114,8 +115,9 @@ void MigrationMetrics::retried(std::string_view reason) {
   state_->retries.Add({{"reason", std::string(reason)}}).Increment();
 }
 
-void MigrationMetrics::transferred(std::string_view kind, int64_t bytes) {
-  state_->bytes.Add({{"kind", std::string(kind)}}).Increment(static_cast<double>(bytes));
+void MigrationMetrics::transferred(std::string_view kind, std::string_view round, int64_t bytes) {
+  state_->bytes.Add({{"kind", std::string(kind)}, {"round", std::string(round)}})
+      .Increment(static_cast<double>(bytes));
 }
 
 void MigrationMetrics::progress(const std::string& namespace_name, const std::string& name,

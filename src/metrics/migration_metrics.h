@@ -31,8 +31,8 @@ class MigrationMetrics {
   void rolled_back(std::string_view reason);
   void retried(std::string_view reason);
 
-  // `kind` is what the bytes are: "volume".
-  void transferred(std::string_view kind, int64_t bytes);
+  // `kind` is what the bytes are: "volume". `round` is "first", "later" or "final".
+  void transferred(std::string_view kind, std::string_view round, int64_t bytes);
 
   // The gauges of one active migration; `ratio` is 0 to 1.
   void progress(const std::string& namespace_name, const std::string& name, double ratio,

@@ -49,6 +49,26 @@ Observed in_order() {
   return observed;
 }
 
+std::string grace_warning(std::optional<int64_t> most, std::optional<int> grace,
+                          api::StopMode stop = api::StopMode::kGraceful) {
+  Observed observed = in_order();
+  observed.migration.spec.max_downtime_seconds = most;
+  observed.migration.spec.stop = stop;
+  if (grace) (*observed.source_pod)["spec"]["terminationGracePeriodSeconds"] = *grace;
+  for (const api::PreflightCheck& check : preflight(observed, Settings()).checks) {
+    if (check.check == "GracePeriod") return check.result + ": " + check.message;
+  }
+  return "";
+}
+
+TEST(Preflight, WarnsOfAGracePeriodLongerThanTheDowntimeThatIsAimedAt) {
+  EXPECT_THAT(grace_warning(10, 60), HasSubstr("Warning: the pod may take 60 s"));
+  EXPECT_THAT(grace_warning(10, std::nullopt), HasSubstr("30 s")) << "Kubernetes' own default";
+  EXPECT_EQ(grace_warning(60, 60), "");
+  EXPECT_EQ(grace_warning(std::nullopt, 60), "");
+  EXPECT_EQ(grace_warning(10, 60, api::StopMode::kFreeze), "") << "nobody waits for it there";
+}
+
 TEST(Preflight, PassesAPodThatCanBeMovedAndPlansItsVolumes) {
   const PreflightReport report = preflight(in_order(), Settings());
   EXPECT_TRUE(report.passed()) << report.failures();

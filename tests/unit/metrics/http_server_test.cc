@@ -79,7 +79,7 @@ void fill(Registry& registry) {
   migrations.downtime(3);
   migrations.rolled_back("Cancelled");
   migrations.retried("TargetUnreachable");
-  migrations.transferred("volume", 1 << 20);
+  migrations.transferred("volume", "final", 1 << 20);
   migrations.progress("default", "a", 0.5, 100, 10);
 }
 
@@ -92,7 +92,8 @@ TEST(HttpServer, ServesTheRegistry) {
                             HasSubstr("Content-Type: text/plain; version=0.0.4")));
   const std::string text = body_of(answer);
   EXPECT_THAT(answer, HasSubstr("Content-Length: " + std::to_string(text.size()) + "\r\n"));
-  EXPECT_EQ(value_of(text, "containermigration_transferred_bytes_total", {R"(kind="volume")"}),
+  EXPECT_EQ(value_of(text, "containermigration_transferred_bytes_total",
+                     {R"(kind="volume")", R"(round="final")"}),
             1 << 20);
   EXPECT_EQ(value_of(text, "leader_election_master_status", {R"(name="transship-controller")"}), 1);
 }

@@ -37,8 +37,8 @@ TEST_F(MigrationMetricsTest, TellsHowMigrationsEnd) {
   metrics.retried("TargetUnreachable");
   metrics.phase_entered("Transferring");
   metrics.phase_left("Transferring", 2);
-  metrics.transferred("volume", 1000);
-  metrics.transferred("volume", 24);
+  metrics.transferred("volume", "final", 1000);
+  metrics.transferred("volume", "final", 24);
 
   EXPECT_EQ(
       value("containermigration_finished_total", {R"(result="Succeeded")", R"(reason="Migrated")"}),
@@ -54,11 +54,15 @@ TEST_F(MigrationMetricsTest, TellsHowMigrationsEnd) {
   EXPECT_EQ(value("containermigration_retries_total", {R"(reason="TargetUnreachable")"}), 1);
   EXPECT_EQ(value("containermigration_phase_transitions_total", {R"(phase="Transferring")"}), 1);
   EXPECT_EQ(value("containermigration_phase_duration_seconds_sum", {R"(phase="Transferring")"}), 2);
-  EXPECT_EQ(value("containermigration_transferred_bytes_total", {R"(kind="volume")"}), 1024);
+  EXPECT_EQ(
+      value("containermigration_transferred_bytes_total", {R"(kind="volume")", R"(round="final")"}),
+      1024);
 }
 
 TEST_F(MigrationMetricsTest, BytesAndDowntimeAreThereBeforeTheFirstMigration) {
-  EXPECT_EQ(value("containermigration_transferred_bytes_total", {R"(kind="volume")"}), 0);
+  EXPECT_EQ(
+      value("containermigration_transferred_bytes_total", {R"(kind="volume")", R"(round="final")"}),
+      0);
   EXPECT_EQ(value("containermigration_downtime_seconds_count"), 0);
 }
 
@@ -93,7 +97,7 @@ TEST_F(MigrationMetricsTest, IsSafeFromSeveralThreads) {
         for (int round = 0; round < 200; ++round) {
           metrics.progress("shop", name, 0.5, round, round);
           metrics.progress("shop", "shared", 0.5, round, round);
-          metrics.transferred("volume", 1);
+          metrics.transferred("volume", "final", 1);
           metrics.count_by_phase({{name, round}});
           metrics.forget("shop", name);
           metrics.forget("shop", "shared");
@@ -102,7 +106,9 @@ TEST_F(MigrationMetricsTest, IsSafeFromSeveralThreads) {
     }
     for (int round = 0; round < 20; ++round) (void)registry.text();
   }
-  EXPECT_EQ(value("containermigration_transferred_bytes_total", {R"(kind="volume")"}), 800);
+  EXPECT_EQ(
+      value("containermigration_transferred_bytes_total", {R"(kind="volume")", R"(round="final")"}),
+      800);
   EXPECT_EQ(registry.text().find("containermigration_progress_ratio"), std::string::npos);
 }
 
