@@ -7,6 +7,7 @@
 namespace transship::controller {
 namespace {
 
+namespace condition = api::condition;
 using api::MoverRole;
 
 constexpr double kSilentSeconds = 30;  // a mover that does not answer for so long is given up
@@ -23,8 +24,24 @@ std::string loss_of(const ObservedMover& mover) {
   return "";
 }
 
-// Only ever forward or back, never given up: a mover of a new epoch goes on with what is on the
-// disk.
+constexpr int kMostRenewals = 5;
+constexpr const char* kRenewals = "moversRenewed";
+
+// While the pod still runs, what is on the target already is not thrown away for one lost mover.
+bool may_renew_before_the_stop(Context& context, const std::optional<Object>& node) {
+  if (!context.status.is_true(condition::kPrepared) || context.status.rollback ||
+      !context.status.stop_requested_time.empty() || !copies_while_running(context))
+    return false;
+  if (!node || !node_is_ready(*node)) return false;
+  std::string& renewals = context.status.notes[kRenewals];
+  const int next = (renewals.empty() ? 0 : std::stoi(renewals)) + 1;
+  if (next > kMostRenewals) return false;
+  renewals = std::to_string(next);
+  return true;
+}
+
+// Never given up after the commit or in a rollback, and now and then before the stop: a mover of a
+// new epoch goes on with what is on the disk.
 Decision renew(Context& context, MoverRole role, const std::string& why) {
   Delete remove;
   for (const MoverRole each : {MoverRole::kSender, MoverRole::kReceiver}) {
@@ -35,7 +52,9 @@ Decision renew(Context& context, MoverRole role, const std::string& why) {
     }
   }
   ++context.status.epoch;
-  await(context.status, context.migration().generation, current_condition(context.status),
+  const bool copies = context.status.stop_requested_time.empty() && !context.status.rollback;
+  await(context.status, context.migration().generation,
+        copies ? condition::kPreCopied : current_condition(context.status),
         role == MoverRole::kSender ? "SenderLost" : "ReceiverLost", "made anew: " + why,
         context.now);
   return context.act(std::move(remove));
@@ -48,7 +67,8 @@ Step mover(Context& context, MoverRole role) {
   const std::string who = "the " + std::string(to_string(role)) + " on node " + node;
   const bool must_go_on = context.status.rollback || is_committed(context.status);
   if (const std::string loss = loss_of(mover); !loss.empty()) {
-    if (must_go_on) return renew(context, role, loss);
+    if (must_go_on || may_renew_before_the_stop(context, node_of(context.observed, role)))
+      return renew(context, role, loss);
     return context.fail(role == MoverRole::kSender ? "SenderLost" : "ReceiverLost",
                         who + " is lost: " + loss);
   }

@@ -1,6 +1,7 @@
 #include "mover/migration_directory.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +9,11 @@
 #include "mover/mount_table.h"
 
 namespace transship::mover {
+namespace {
+
+constexpr std::chrono::milliseconds kLockPause{50};
+
+}  // namespace
 
 std::string migration_path(const std::string& migration_uid) {
   return "transship/" + migration_uid;
@@ -26,6 +32,18 @@ Result<std::optional<UniqueFd>> open_migration_directory(const Node& node,
   auto directory = open_beneath(node.kubelet_root(), path, /*cross_mounts=*/false);
   if (!directory) return directory.error();
   return std::optional<UniqueFd>(std::move(directory).value());
+}
+
+Result<UniqueFd> lock_migration_directory(const Node& node, const std::string& migration_uid,
+                                          const Deadline& deadline) {
+  auto directory = make_migration_directory(node, migration_uid);
+  if (!directory) return directory;
+  const std::string doing = "wait for an earlier mover of the migration to end";
+  while (::flock(directory->get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return errno_error("lock " + migration_path(migration_uid), errno);
+    TRANSSHIP_TRY(deadline.wait(kLockPause, doing));
+  }
+  return directory;
 }
 
 Status check_nothing_mounted(const Node& node, const std::string& migration_uid) {

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "mover/deadline.h"
 #include "mover/node.h"
 
 namespace transship::mover {
@@ -20,6 +21,11 @@ Result<UniqueFd> make_migration_directory(const Node& node, const std::string& m
 // Opens it; nullopt where there is none.
 Result<std::optional<UniqueFd>> open_migration_directory(const Node& node,
                                                          const std::string& migration_uid);
+
+// The directory, made where it is missing and locked: of all movers that hold it so, on this node,
+// one at a time goes on, and the others wait. Whose Job was deleted may still be ending.
+Result<UniqueFd> lock_migration_directory(const Node& node, const std::string& migration_uid,
+                                          const Deadline& deadline);
 
 // kPreconditionFailed where anything is mounted below it, in the mover's or the node's mount table:
 // nothing may be deleted then.

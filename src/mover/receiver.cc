@@ -48,6 +48,9 @@ Status Receiver::inspect(const TaskRequest& request, TaskProgress& progress) {
 Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
                          TaskProgress& progress) {
   MutexLock lock(changing_);
+  // Two that write into the same directories would spoil them.
+  auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
+  if (!alone) return alone.error();
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
     auto directory =
@@ -72,6 +75,8 @@ Status Receiver::place(const TaskRequest& request, const Deadline& deadline) {
 
 Status Receiver::release(const TaskRequest& request, const Deadline& deadline) {
   MutexLock lock(changing_);
+  auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
+  if (!alone) return alone.error();
   TRANSSHIP_TRY(destinations_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());
   return remove_migration_directory(node_, config_.migration_uid);

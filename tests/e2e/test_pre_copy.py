@@ -49,21 +49,29 @@ def test_cancelled_while_it_copies(case):
     check_data(case, 1)
 
 
-def test_mover_killed_while_it_copies(case):
-    for role in ("sender", "receiver"):
-        before = start(case)
-        case.migrate("app", role, transfer=SLOW)
-        migration = wait.until("it copies", lambda name=role: (lambda found: found if found.get("status", {}).get(
-            "progress", {}).get("transferredBytes", 0) > 0 else None)(case.migration(name)))
-        assert migration["status"]["phase"] == "PreCopying", migration["status"]["phase"]
-        for pod in case.cluster.movers(migration["metadata"]["uid"], role):
-            case.cluster.kill_container(pod)
-        case.await_failure("SenderLost", "ReceiverLost", "TaskFailed", name=role)
-        case.check_source_is_back(before, same_pod=True)
-        case.api.delete("Pod", case.namespace, "app", grace=0)
-        case.api.delete("PersistentVolumeClaim", case.namespace, "data")
-        wait.until("pod and claim are gone", lambda: not case.pod("app") and not case.api.get(
-            "PersistentVolumeClaim", case.namespace, "data"))
+def check_goes_on_after_kill(case, role):
+    before = start(case, megabytes=36)
+    case.migrate("app", transfer=SLOW)
+    migration = wait.until("a third is there", lambda: (lambda found: found if found.get("status", {}).get(
+        "progress", {}).get("transferredBytes", 0) > 12 * MIB else None)(case.migration()))
+    assert migration["status"]["phase"] == "PreCopying", migration["status"]["phase"]
+    for pod in case.cluster.movers(migration["metadata"]["uid"], role):
+        case.cluster.kill_container(pod)
+    case.change(transfer={"bandwidthLimitBytesPerSecond": 0})
+    wait.until("it goes on", lambda: case.migration()["status"]["epoch"] == 2)
+    case.check_source_is_back(before, same_pod=True)
+    migration = case.await_success()
+    case.check_moved(before, migration)
+    assert migration["status"]["attempts"] == 1, migration["status"]
+    check_data(case, 2)
+
+
+def test_sender_killed_while_it_copies(case):
+    check_goes_on_after_kill(case, "sender")
+
+
+def test_receiver_killed_while_it_copies(case):
+    check_goes_on_after_kill(case, "receiver")
 
 
 def test_pod_that_writes_too_much_is_left_alone_where_that_is_asked_for(case):

@@ -65,6 +65,33 @@ TEST(PreCopy, ThatFailsLeavesThePodAsItWas) {
   expect_untouched(run, "TaskFailed");
 }
 
+TEST(PreCopy, GoesOnWithANewMoverWhereOneIsLostBeforeTheStop) {
+  for (const auto role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
+    for (const char* done : {"Prepared", "PreCopied"}) {
+      SCOPED_TRACE(std::string(to_string(role)) + " lost after " + done);
+      Trial run("StatefulSet");
+      run.world.apply_migration("m", to_b());
+      ASSERT_TRUE(run.step_until("m", done, "True"));
+      run.world.crash_mover(role);
+      expect_moved(run);
+      EXPECT_EQ(run.world.migration("m")["status"]["epoch"], 2);
+      EXPECT_EQ(run.world.migration("m")["status"]["attempts"], 1);
+    }
+  }
+}
+
+TEST(PreCopy, WhoseMoversAreLostAgainAndAgainEnds) {
+  Trial run("StatefulSet");
+  run.world.apply_migration("m", to_b());
+  ASSERT_TRUE(run.step_until("m", "Prepared", "True"));
+  for (int i = 0; i < 200 && !run.ended("m"); ++i) {
+    if (!run.world.migration("m")["status"].contains("rollback"))
+      run.world.crash_mover(api::MoverRole::kReceiver);
+    run.step("m");
+  }
+  expect_untouched(run, "ReceiverLost");
+}
+
 TEST(PreCopy, BeyondTheBudgetEndsTheMigrationWhereThatIsAskedFor) {
   Trial run("StatefulSet");
   run.world.final_round_milliseconds = 8000;
