@@ -6,6 +6,7 @@
 
 #include "transfer/inventory.h"
 #include "transfer/manifest.h"
+#include "transfer/wire.h"
 
 namespace transship::transfer {
 namespace {
@@ -47,7 +48,7 @@ class Digester {
           if (node.is_regular()) line(to_hex(node.content) + "  " + path);
         },
         /*records=*/false);
-    return {totals_, "sha256:" + to_hex(sha_.finish())};
+    return {totals_, "sha256:" + to_hex(sha_.finish()), "sha256:" + to_hex(rest_.finish())};
   }
 
  private:
@@ -58,7 +59,21 @@ class Digester {
 
   void count(const Node& node, NodeId id) {
     ++totals_.entries;
+    add_rest(node, id);
     if (node.links < 2 || counted_.insert(id).second) totals_.bytes += node.size;
+  }
+
+  // The node's number is the same at both ends, so it says which names are one inode's.
+  void add_rest(const Node& node, NodeId id) {
+    std::string text;
+    Encoder out(text);
+    out.number(id).number(node.extra ? node.extra->xattrs.size() : 0);
+    if (node.extra) {
+      for (const Xattr& xattr : node.extra->xattrs) out.text(xattr.name).text(xattr.value);
+    }
+    if (S_ISCHR(node.mode) || S_ISBLK(node.mode))
+      out.number(node.extra->device_major).number(node.extra->device_minor);
+    rest_.update(text);
   }
 
   // The first byte after the name.
@@ -131,6 +146,7 @@ class Digester {
 
   const Inventory& inventory_;
   Sha256 sha_;
+  Sha256 rest_;
   TreeTotals totals_;
   std::unordered_set<NodeId> counted_;
 };

@@ -26,6 +26,7 @@ Message outcome_message(const std::vector<VolumeOutcome>& outcomes) {
     message.fields.push_back(outcome.verified.digest);
     message.fields.push_back(std::to_string(outcome.verified.totals.bytes));
     message.fields.push_back(std::to_string(outcome.verified.totals.entries));
+    message.fields.push_back(outcome.verified.rest);
   }
   return message;
 }

@@ -15,6 +15,7 @@ namespace transship::transfer {
 namespace {
 
 constexpr auto kAlive = std::chrono::seconds(30);
+constexpr size_t kVerifiedFields = 5;  // of each volume
 
 constexpr std::chrono::seconds kFirstPatience{30};  // nobody listens yet
 constexpr std::chrono::seconds kParting{10};        // all is verified, and both ends may know
@@ -22,11 +23,11 @@ constexpr std::chrono::milliseconds kFirstPause{100};
 constexpr std::chrono::milliseconds kLongestPause{5000};
 
 Status take_verified(const Message& message, std::vector<VolumeOutcome>& outcomes) {
-  if (message.fields.size() != outcomes.size() * 4)
+  if (message.fields.size() != outcomes.size() * kVerifiedFields)
     return Error{ErrorCode::kCorrupt, "the receiver verified other volumes"};
   for (size_t i = 0; i < outcomes.size(); ++i) {
     VolumeOutcome& outcome = outcomes[i];
-    const std::string* field = &message.fields[i * 4];
+    const std::string* field = &message.fields[i * kVerifiedFields];
     outcome.verified.digest = field[1];
     if (field[0] != outcome.name || !to_count(field[2], outcome.verified.totals.bytes) ||
         !to_count(field[3], outcome.verified.totals.entries)) {
@@ -36,6 +37,12 @@ Status take_verified(const Message& message, std::vector<VolumeOutcome>& outcome
         !(outcome.verified.totals == outcome.sent.totals)) {
       return Error{ErrorCode::kCorrupt, "volume " + outcome.name + ": sent " + outcome.sent.digest +
                                             ", read back " + outcome.verified.digest};
+    }
+    outcome.verified.rest = field[4];
+    if (outcome.verified.rest != outcome.sent.rest) {
+      return Error{ErrorCode::kCorrupt, "volume " + outcome.name +
+                                            ": extended attributes, device numbers or hard links "
+                                            "are not read back as they were sent"};
     }
   }
   return {};

@@ -30,6 +30,8 @@ struct TreeTotals {
 struct Summary {
   TreeTotals totals;
   std::string digest;  // "sha256:…", the volume digest (docs/volume-digest.md)
+  // The same of what that leaves out: extended attributes, device numbers, hard links. Rounds only.
+  std::string rest = {};
 };
 
 // Live counters; written by the transfer, read by anybody.
