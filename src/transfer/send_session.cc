@@ -59,6 +59,11 @@ int64_t weight(const Inventory& inventory) {
   return weight;
 }
 
+Error too_long(const std::string& why, std::chrono::seconds patience) {
+  return {ErrorCode::kUnavailable, "no connection to the receiver came to anything within " +
+                                       std::to_string(patience.count()) + " s: " + why};
+}
+
 }  // namespace
 
 SendSession::SendSession(Connect connect, SessionIdentity identity,
@@ -115,15 +120,12 @@ Status SendSession::bear(const Error& error) {
   const std::chrono::seconds patience = verified_ ? std::min(kParting, options_.patience)
                                         : begun_  ? options_.patience
                                                   : kFirstPatience;
-  if (now - *disconnected_ >= patience) return give_up(error.message, patience);
+  if (now - *disconnected_ >= patience) {
+    gave_up_ = true;
+    return too_long(error.message, patience);
+  }
   pause_ = std::clamp(pause_ * 2, kFirstPause, kLongestPause);
   return options_.until.sleep_until(now + pause_, "connect to the receiver");
-}
-
-Error SendSession::give_up(const std::string& why, std::chrono::seconds patience) {
-  gave_up_ = true;
-  return {ErrorCode::kUnavailable, "no connection to the receiver came to anything within " +
-                                       std::to_string(patience.count()) + " s: " + why};
 }
 
 // Whether it is the connection's fault alone.
@@ -180,7 +182,7 @@ Status SendSession::greet() {
   }
   if (std::exchange(held_, now) < now) stalled_.reset();
   if (!stalled_ || Clock::now() - *stalled_ < options_.patience) return {};
-  return give_up("they break before the receiver has more than it had", options_.patience);
+  return too_long("they break before the receiver has more than it had", options_.patience);
 }
 
 Result<std::vector<Inventory>> SendSession::take_held() {
@@ -289,6 +291,10 @@ Status SendSession::finish_once(std::vector<VolumeOutcome>& outcomes, RoundTotal
 Status SendSession::agree() {
   TRANSSHIP_TRY(write_message(*stream_, {FrameKind::kAgreed, {}}));
   TRANSSHIP_TRY(stream_->close());
+  Until soon = options_.until;
+  const auto latest = Clock::now() + kParting;
+  soon.end = soon.end ? std::min(*soon.end, latest) : latest;
+  stream_->set_until(soon);
   std::array<std::byte, 1> more{};
   const auto end = stream_->read(more);
   if (end.ok() && *end != 0)

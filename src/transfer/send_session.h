@@ -57,7 +57,6 @@ class SendSession {
   Result<std::vector<Inventory>> take_held();
   [[nodiscard]] bool is_lost(const Error& error) const;
   Status bear(const Error& error);
-  Error give_up(const std::string& why, std::chrono::seconds patience);
   Result<RoundTotals> send_round(bool final);
   Status finish_once(std::vector<VolumeOutcome>& outcomes, RoundTotals& totals);
   Status agree();
