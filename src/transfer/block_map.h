@@ -7,6 +7,7 @@
 
 #include "transfer/byte_stream.h"
 #include "transfer/extents.h"
+#include "transfer/sha256.h"
 
 namespace transship::transfer {
 
@@ -22,6 +23,12 @@ struct BlockMap {
   int64_t block = 0;  // bytes; 0: nothing is known
   std::vector<BlockDigest> digests;
   std::vector<Extent> extents;  // where data were, and no holes
+};
+
+// A file as it was, by its content's SHA-256.
+struct MappedContent {
+  Sha256::Digest content{};
+  BlockMap blocks;
 };
 
 // Bytes a block for the files of a volume of that many bytes: 4 KiB, and more for volumes beyond

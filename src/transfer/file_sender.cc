@@ -240,6 +240,10 @@ class FileSender::Worker {
           .place(item.directory, item.name)
           .metadata(node);
     }
+    // Until the round is over the receiver may have the file as it was.
+    if (!whole && digest != node.content)
+      node.extra->before = std::make_unique<MappedContent>(
+          MappedContent{node.content, std::move(node.extra->blocks)});
     node.content = digest;
     node.extra->blocks = std::move(now);
     settle(node, complete);

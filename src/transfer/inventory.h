@@ -64,7 +64,8 @@ struct NodeExtra {
   std::string link_target;
   uint32_t device_major = 0;
   uint32_t device_minor = 0;
-  BlockMap blocks;  // the sender's, of large files
+  BlockMap blocks;                        // the sender's, of large files
+  std::unique_ptr<MappedContent> before;  // what a round that is not over replaced; as blocks
   // Directories.
   std::vector<Child> children;  // by name; see Inventory::sort_children
   std::string_view name;        // in the parent

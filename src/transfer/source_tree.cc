@@ -132,6 +132,9 @@ Status SourceTree::survey_tree(const Until& until) {
 
 void SourceTree::index_nodes() {
   known_.clear();
+  for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
+    if (inventory_.at(id).extra) inventory_.at(id).extra->before.reset();
+  }
   if (round_ > 1) known_ = by_inode(inventory_);
 }
 
@@ -261,18 +264,27 @@ void SourceTree::bind(Node& node, const NodeStat& stat) {
   Node* const before = find_before(stat);
   if (before == nullptr) return;
   if (node.is_regular()) {
-    if (node.content != before->content) return;
     const bool mapped = node.extra && node.extra->blocks.block != 0;
-    const bool was_mapped = before->extra && before->extra->blocks.block != 0;
-    // Its holes are to be compared.
-    if (mapped && !(was_mapped && before->extra->blocks.extents == node.extra->blocks.extents))
+    if (!mapped) recall_blocks(node, *before);
+    if (node.content != before->content) return;
+    // Where it was looked into again, its holes are to be compared.
+    if (mapped && !(before->extra && before->extra->blocks.extents == node.extra->blocks.extents))
       return;
-    if (was_mapped && !mapped) node.more().blocks = std::move(before->extra->blocks);
     if (!trusts_times_ && node.size > 0) return;
   }
   if (same && same_xattrs(node, *before) && !before->differs(stat) &&
       !before->has(Node::kFresh | Node::kStale))
     node.clear(Node::kStale);
+}
+
+// Those of the receiver's file, which has the content that was sent last or the one before that.
+void SourceTree::recall_blocks(Node& node, Node& before) {
+  if (!before.extra) return;
+  if (node.content == before.content && before.extra->blocks.block != 0) {
+    node.more().blocks = std::move(before.extra->blocks);
+  } else if (before.extra->before && node.content == before.extra->before->content) {
+    node.more().blocks = std::move(before.extra->before->blocks);
+  }
 }
 
 Node* SourceTree::find_before(const NodeStat& stat) {

@@ -60,6 +60,7 @@ class SourceTree final : private SurveyVisitor {
   void meet_again(NodeId node, const NodeStat& stat);
   bool may_bind(const Node& node, const NodeStat& stat);
   void bind(Node& node, const NodeStat& stat);
+  static void recall_blocks(Node& node, Node& before);
   Node* find_before(const NodeStat& stat);
   static std::vector<Known> by_inode(const Inventory& inventory);
   static Error changed(const std::string& path);

@@ -52,6 +52,9 @@ class CuttingProxy {
   // Once the server has said something more, cuts it and takes no other.
   void silence_client() { silent_ = true; }
 
+  // The next thing that the client says goes nowhere; then cuts the connection.
+  void swallow() { swallows_ = true; }
+
   [[nodiscard]] int connections() const { return connections_; }
   // Waits until there have been so many.
   void wait_for_connections(int count) const {
@@ -105,6 +108,7 @@ class CuttingProxy {
         if (rest == 0) return true;
         const ssize_t n = ::read(ready[i].fd, buffer.data(), std::min(buffer.size(), rest));
         if (n <= 0) return true;
+        if (i == 0 && swallows_.exchange(false)) return true;
         if (::send(ready[1 - i].fd, buffer.data(), static_cast<size_t>(n), MSG_NOSIGNAL) < 0)
           return true;
         rest -= static_cast<size_t>(n);
@@ -121,6 +125,7 @@ class CuttingProxy {
   const UniqueFd wake_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<bool> cut_now_ = false;
   std::atomic<bool> silent_ = false;
+  std::atomic<bool> swallows_ = false;
   std::atomic<int> connections_ = 0;
   std::atomic<size_t> from_client_ = 0;
   std::atomic<size_t> from_server_ = 0;
