@@ -116,21 +116,25 @@ Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request)
   return volumes;
 }
 
-Status Sender::begin_session(const TaskRequest& request, const Deadline& deadline,
+// What kubelet mounts, and we do with it until the pod has ended, does not concern these.
+Status Sender::hold_through_the_stop(const TaskRequest& request,
+                                     std::vector<OpenVolume>& volumes) const {
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    if (!request.volumes[i].empty_dir) continue;
+    auto view = node_.private_view(volumes[i].directory.get());
+    if (!view) return view.error().during("volume " + volumes[i].name);
+    volumes[i].directory = std::move(view).value();
+  }
+  return {};
+}
+
+Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const Deadline& deadline,
                              TaskProgress& progress) {
   if (live_ && live_->is_of(request.volumes)) return {};
-  if (live_) {
-    return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
-  }
+  if (live_) return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
   auto volumes = open_volumes(request);
   if (!volumes) return volumes.error();
-  for (size_t i = 0; i < volumes->size(); ++i) {
-    if (!request.volumes[i].empty_dir) continue;
-    // Held from before the pin to after the pod's end, whatever is mounted over it, or taken away.
-    auto view = node_.private_view((*volumes)[i].directory.get());
-    if (!view) return view.error().during("volume " + (*volumes)[i].name);
-    (*volumes)[i].directory = std::move(view).value();
-  }
+  if (pod_runs) TRANSSHIP_TRY(hold_through_the_stop(request, *volumes));
   auto session =
       LiveSession::open(config_, request.peer_host, std::move(volumes).value(), deadline, progress);
   if (!session) return session.error();
@@ -141,7 +145,7 @@ Status Sender::begin_session(const TaskRequest& request, const Deadline& deadlin
 Status Sender::pre_copy(const TaskRequest& request, const Deadline& deadline,
                         TaskProgress& progress) {
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/true, deadline, progress));
   transfer::RoundLimits limits{request.max_rounds, std::nullopt};
   if (request.max_final_round_milliseconds >= 0)
     limits.budget = std::chrono::milliseconds(request.max_final_round_milliseconds);
@@ -157,7 +161,7 @@ Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskPr
     return archive_volumes(config_, request, std::move(volumes).value(), deadline, progress);
   }
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/false, deadline, progress));
   const Status sent = live_->finish(deadline, progress);
   live_.reset();
   return sent;

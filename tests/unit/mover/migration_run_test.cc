@@ -233,6 +233,36 @@ TEST_F(MigrationRunTest, AReceiverOfALaterEpochGoesOnWhereOneWasStopped) {
   EXPECT_LT(sent.rounds[0].bytes, 1 << 20) << "the table was sent again";
 }
 
+// The session holds the volumes from before the pins to after the pod's end.
+TEST_F(MigrationRunTest, WhatWasWrittenSinceTheRoundsComesAfterTheStop) {
+  auto target = receiver(1);
+  target.start(TaskKind::kReceive, at_new(1));
+  auto source = sender(1);
+  api::TaskRequest rounds = at_old(1);
+  rounds.pass = 1;
+  rounds.max_rounds = 3;
+  const api::TaskState first = source.run(TaskKind::kPreCopy, rounds);
+  ASSERT_EQ(first.phase, TaskPhase::kSucceeded) << first.message;
+  write_text(cache_ / "between", "the passes");
+  rounds.pass = 2;
+  const api::TaskState second = source.run(TaskKind::kPreCopy, rounds);
+  ASSERT_EQ(second.phase, TaskPhase::kSucceeded) << second.message;
+  EXPECT_GT(second.rounds.size(), first.rounds.size());
+  write_text(cache_ / "later", "on disk, too");
+  write_text(scratch_ / "later", "in memory, too");
+  for (const TaskKind kind : {TaskKind::kPin, TaskKind::kKeep, TaskKind::kKill}) {
+    const api::TaskState done = source.run(kind, at_old(1));
+    ASSERT_EQ(done.phase, TaskPhase::kSucceeded) << done.message;
+  }
+  const api::TaskState sent = source.run(TaskKind::kSend, at_old(1));
+  expect_equal_digests(sent, target.finished(TaskKind::kReceive));
+  EXPECT_EQ(sent.rounds.size(), second.rounds.size() + 1);
+  const fs::path staged = new_.migration(kMigration) / "staging";
+  EXPECT_EQ(read_text(staged / "cache/between"), "the passes");
+  EXPECT_EQ(read_text(staged / "cache/later"), "on disk, too");
+  EXPECT_EQ(read_text(staged / "scratch/later"), "in memory, too");
+}
+
 TEST_F(MigrationRunTest, ConnectionsThatBreakInARoundAndAtRestAreReplaced) {
   transfer::CuttingProxy proxy(port_, {{.from_client = 300'000}});
   TransferConfig through_it = config(MoverRole::kSender, 1);
