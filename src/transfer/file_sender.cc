@@ -27,7 +27,9 @@ class FileSender::Worker {
 
   Status send(const std::vector<FileItem>& items) {
     for (const FileItem& item : items) {
+      sent_ = false;
       TRANSSHIP_TRY(send_item(item));
+      if (sent_) ++sender_.sent_;
       if (options_.progress != nullptr) ++options_.progress->entries;
       if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
     }
@@ -44,9 +46,9 @@ class FileSender::Worker {
     if (!now) return path_error("stat", plain_path(item), errno);
     if (!S_ISREG(now->stx_mode) || now->stx_ino != item.node->inode)
       return lost(item, "open", ENOENT);
-    auto sure = take_xattrs(*item.node, XattrPlace(file->get()), file->get(), "", options_.final);
-    if (!sure) return sure.error().during(path(item));
-    sure_ = *sure;
+    auto taken = take_xattrs(*item.node, XattrPlace(file->get()), file->get(), "", options_.final);
+    if (!taken) return taken.error().during(path(item));
+    note(*item.node, *taken);
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
                ? send_small(item, file->get())
@@ -67,19 +69,19 @@ class FileSender::Worker {
       have += static_cast<size_t>(n);
     }
     if (have < wanted && options_.final) return shorter(item);
-    const bool fresh = node.has(Node::kFresh);
     const std::string_view content = std::string_view(content_).substr(0, have);
     hash_.update(content);
     const Sha256::Digest digest = hash_.finish();
-    Encoder encoder(out_);
     // One that came in pieces may have holes at the receiver.
     const bool in_pieces = node.extra && node.extra->blocks.block != 0;
-    if (!fresh && digest == node.content && have == wanted && !in_pieces) {
-      if (!node.has(Node::kAsHeld))
-        encoder.op(Op::kMetadata).number(item.id).place(item.directory, item.name).metadata(node);
-    } else {
-      encoder.op(fresh ? Op::kNewFile : Op::kFileContent).number(item.id);
-      encoder.place(item.directory, item.name).metadata(node).digest(digest).text(content);
+    const bool fresh = node.has(Node::kFresh);
+    if (fresh || digest != node.content || have < wanted || in_pieces) {
+      start(fresh ? Op::kNewFile : Op::kFileContent, item)
+          .metadata(node)
+          .digest(digest)
+          .text(content);
+    } else if (changed_) {
+      start(Op::kMetadata, item).metadata(node);
     }
     node.content = digest;
     if (node.extra) node.extra->blocks = {};
@@ -195,10 +197,7 @@ class FileSender::Worker {
   void open_large(const FileItem& item) {
     if (opened_) return;
     opened_ = true;
-    Encoder(out_)
-        .op(Op::kOpenFile)
-        .number(item.id)
-        .place(item.directory, item.name)
+    start(Op::kOpenFile, item)
         .number(static_cast<uint64_t>(opening_))
         .number(static_cast<uint64_t>(item.node->size));
   }
@@ -233,12 +232,8 @@ class FileSender::Worker {
           .metadata(node)
           .number(static_cast<uint64_t>(node.size))
           .digest(digest);
-    } else if (!node.has(Node::kAsHeld)) {
-      Encoder(out_)
-          .op(Op::kMetadata)
-          .number(item.id)
-          .place(item.directory, item.name)
-          .metadata(node);
+    } else if (changed_) {
+      start(Op::kMetadata, item).metadata(node);
     }
     // Until the round is over the receiver may have the file as it was.
     if (!whole && digest != node.content)
@@ -253,28 +248,38 @@ class FileSender::Worker {
   Status send_other(const FileItem& item) {
     Node& node = *item.node;
     const XattrPlace place(item.handle->get(), std::string(item.name));
+    bool retargeted = false;
     if (S_ISLNK(node.mode)) {
       std::string target(PATH_MAX, '\0');
       const ssize_t length = ::readlinkat(item.handle->get(), std::string(item.name).c_str(),
                                           target.data(), target.size());
       if (length < 0) return lost(item, "read link", errno);
       target.resize(static_cast<size_t>(length));
-      node.more().link_target = std::move(target);
+      retargeted = node.more().link_target != target;
+      node.extra->link_target = std::move(target);
     }
-    auto sure =
+    auto taken =
         take_xattrs(node, place, item.handle->get(), std::string(item.name), options_.final);
-    if (!sure && sure.error().code == ErrorCode::kNotFound && !options_.final) return {};
-    if (!sure) return sure.error().during(path(item));
-    sure_ = *sure;
-    if (!node.has(Node::kAsHeld)) {
-      Encoder(out_)
-          .op(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata)
-          .number(item.id)
-          .place(item.directory, item.name)
-          .metadata(node);
-    }
+    if (!taken && taken.error().code == ErrorCode::kNotFound && !options_.final) return {};
+    if (!taken) return taken.error().during(path(item));
+    note(node, *taken);
+    if (changed_ || retargeted)
+      start(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata, item).metadata(node);
     settle(node, true);
     return {};
+  }
+
+  // The operation that has the item's place in it.
+  Encoder start(Op op, const FileItem& item) {
+    sent_ = true;
+    Encoder encoder(out_);
+    encoder.op(op).number(item.id).place(item.directory, item.name);
+    return encoder;
+  }
+
+  void note(const Node& node, const XattrsTaken& taken) {
+    sure_ = taken.sure;
+    changed_ = taken.changed || (node.has(Node::kFresh | Node::kStale) && !node.has(Node::kAsHeld));
   }
 
   // Whether an entry that goes, or that something else takes the name of, fails like that.
@@ -296,7 +301,7 @@ class FileSender::Worker {
   }
 
   void settle(Node& node, bool complete) const {
-    node.clear(Node::kFresh | Node::kStale | Node::kAsHeld);
+    node.clear(Node::kFresh | Node::kStale | Node::kUnsure | Node::kAsHeld);
     if (!complete || !sure_) node.set(Node::kStale);
   }
 
@@ -326,6 +331,8 @@ class FileSender::Worker {
   int64_t block_ = 0;                // its
   bool opened_ = false;              // it is, at the receiver
   bool sure_ = true;                 // of the item's metadata
+  bool changed_ = true;              // the receiver has other metadata
+  bool sent_ = false;                // there is an operation of the item's
 };
 
 FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)

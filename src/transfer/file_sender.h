@@ -1,6 +1,7 @@
 // FileSender: reads and hashes files by two threads, and writes them as operations to the frames.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "transfer/batch_workers.h"
@@ -10,7 +11,8 @@
 
 namespace transship::transfer {
 
-// A node that the receiver does not have, or has otherwise; neither directory nor another name.
+// A node that the receiver does not have, or has otherwise, perhaps; neither directory nor another
+// name.
 struct FileItem {
   NodeId id = kRootNode;
   Node* node = nullptr;
@@ -35,8 +37,11 @@ class FileSender {
   // Waits while too many are queued.
   Status add(FileItem item);
 
-  // Waits for all. What was sent is neither fresh nor stale any more; what was gone still is.
+  // Waits for all. What was sent, or is the same, has none of the flags any more; what was gone
+  // still has.
   Status finish() { return workers_.finish(); }
+  // How many items there was something to send of; after finish().
+  [[nodiscard]] int64_t sent() const { return sent_; }
 
  private:
   class Worker;
@@ -44,6 +49,7 @@ class FileSender {
   const Inventory& inventory_;
   FrameWriter& out_;
   const Options options_;
+  std::atomic<int64_t> sent_ = 0;
   BatchWorkers<FileItem> workers_;
 };
 

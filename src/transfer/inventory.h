@@ -74,11 +74,12 @@ struct NodeExtra {
 struct Node {
   enum Flag : uint8_t {
     kFresh = 1,       // the sender's: the receiver does not have it yet
-    kStale = 2,       // the sender's: the receiver may have it otherwise. A directory of the
+    kStale = 2,       // the sender's: the receiver has it otherwise. A directory of the
                       // receiver's: its metadata are to be set again
     kUnverified = 4,  // the receiver's: not read back since it was written
     kSparse = 8,      // the sender's: a file that has holes, perhaps
     kAsHeld = 16,     // the sender's: the receiver said that it has these metadata already
+    kUnsure = 32,     // the sender's: it may have changed without a sign, so it is compared
   };
 
   uint64_t inode = 0;  // of this end; 0: not met yet

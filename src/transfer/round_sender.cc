@@ -49,6 +49,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
     FileSender files(inventory, out_, {final, block_size_for(bytes), until, progress});
     TRANSSHIP_TRY(send_files(files));
     TRANSSHIP_TRY(files.finish());
+    entries_ += files.sent();
   }
   TRANSSHIP_TRY(send_links());
   TRANSSHIP_TRY(send_directories());
@@ -201,7 +202,7 @@ Status RoundSender::send_files(FileSender& files) {
         }
         queued_[child.node] = {directory, child.name(), node.has(Node::kFresh)};
       }
-      if (node.has(Node::kFresh | Node::kStale))
+      if (node.has(Node::kFresh | Node::kStale | Node::kUnsure))
         found.push_back({child.node, &node, directory, child.name(), nullptr});
     }
     if (!found.empty()) TRANSSHIP_TRY(queue_files(directory, std::move(found), files));
@@ -215,7 +216,6 @@ Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, F
   if (!handle) return gone_meanwhile(handle.error());
   std::sort(found.begin(), found.end(),
             [](const FileItem& a, const FileItem& b) { return a.node->inode < b.node->inode; });
-  entries_ += static_cast<int64_t>(found.size());
   for (FileItem& item : found) {
     item.handle = *handle;
     TRANSSHIP_TRY(files.add(std::move(item)));
@@ -244,16 +244,18 @@ Status RoundSender::send_directories() {
   Inventory& inventory = source_.inventory();
   for (const NodeId directory : directories_) {
     Node& node = inventory.at(directory);
-    if (!node.has(Node::kStale)) continue;
+    if (!node.has(Node::kStale | Node::kUnsure)) continue;
     auto handle = handles_->open(directory);
     if (!handle) {
       TRANSSHIP_TRY(gone_meanwhile(handle.error()));
       continue;
     }
-    auto sure = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
-    if (!sure) return sure.error().during(quoted(inventory.path(directory)));
-    if (*sure) node.clear(Node::kStale);
-    if (node.has(Node::kAsHeld)) continue;
+    auto taken = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
+    if (!taken) return taken.error().during(quoted(inventory.path(directory)));
+    const bool changed = taken->changed || (node.has(Node::kStale) && !node.has(Node::kAsHeld));
+    node.clear(Node::kStale | Node::kUnsure | Node::kAsHeld);
+    if (!taken->sure) node.set(Node::kStale);
+    if (!changed) continue;
     Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);
     TRANSSHIP_TRY(added(FrameKind::kNodes));
   }

@@ -231,7 +231,7 @@ void SourceTree::meet_again(NodeId id, const NodeStat& stat) {
       node.take(stat);
       node.set(Node::kStale);
     } else if (!strict_ && !trusts_times_ && S_ISREG(stat.mode) && stat.size > 0) {
-      node.set(Node::kStale);
+      node.set(Node::kUnsure);
     }
   }
   if (!S_ISDIR(stat.mode) && stat.links > 1) several_names_[stat.inode] = id;
@@ -300,7 +300,7 @@ void SourceTree::settle() {
   for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
     Node& node = inventory_.at(id);
     // It changed about when, or after, this round began, and may again without its times' moving.
-    if (node.exists() && node.ctime_seconds >= unsure_since_) node.set(Node::kStale);
+    if (node.exists() && node.ctime_seconds >= unsure_since_) node.set(Node::kUnsure);
   }
   gone_.clear();
   added_.clear();

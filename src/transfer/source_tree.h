@@ -14,15 +14,15 @@ class SourceTree final : private SurveyVisitor {
   // `root` must outlive it.
   explicit SourceTree(int root) : root_(root) {}
 
-  // Looks at everything. Afterwards nodes are fresh or stale (Node::Flag) or as the receiver has
-  // them; `gone` and `added` say what became of names. What changes meanwhile is passed over: the
-  // next round meets it.
+  // Looks at everything. Afterwards nodes are fresh, stale or unsure (Node::Flag) or as the
+  // receiver has them; `gone` and `added` say what became of names. What changes meanwhile is
+  // passed over: the next round meets it.
   //
   // A file that is written through a mapping shows that by its change time only when a page that
   // was clean is written to (on disk file systems), or not at all (tmpfs). So where the volume is
   // `in_use`, and there will be another look, the file system is synced first, what changed since
-  // then counts as stale in the next round whatever its times say, and on file systems that are
-  // not known to work so every file does.
+  // then is unsure in the next round whatever its times say, and on file systems that are not known
+  // to work so every file is.
   Status look(bool in_use, const Until& until);
 
   // From now on the receiver has this, and nothing else. Names are matched at the next look: the

@@ -6,36 +6,40 @@
 
 namespace transship::transfer {
 
-Result<bool> take_xattrs(Node& node, const XattrPlace& place, int directory,
-                         const std::string& name, bool final) {
+Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directory,
+                                const std::string& name, bool final) {
   constexpr int kAttempts = 4;
   const auto is_acl = [](const Xattr& xattr) { return xattr.name == "system.posix_acl_access"; };
   const std::string path;
+  XattrsTaken taken;
   for (int i = 0;; ++i) {
     auto xattrs = place.read(path);
     if (!xattrs) return xattrs.error();
     const bool has_acl = std::any_of(xattrs->begin(), xattrs->end(), is_acl);
-    bool sure = !has_acl;
     if (has_acl) {
       auto now = stat_beneath(directory, name, path);
       if (!now) return now.error();
       const NodeStat stat = node_stat(*now);
-      sure = !node.differs(stat);
-      if (!sure && final) {
+      taken.sure = !node.differs(stat);
+      if (!taken.sure && final) {
         return Error{ErrorCode::kConflict,
                      "its mode or ACL changed while it was read: is the pod still running?"};
       }
       const bool is_same = stat.inode == node.inode && (stat.mode & S_IFMT) == (node.mode & S_IFMT);
-      if (!sure && is_same && i < kAttempts) {
+      if (!taken.sure && is_same && i < kAttempts) {
         node.take(stat);
+        taken.changed = true;
         continue;
       }
-      if (!sure) std::erase_if(*xattrs, is_acl);
+      if (!taken.sure) std::erase_if(*xattrs, is_acl);
+    } else {
+      taken.sure = true;
     }
-    if (node.has(Node::kAsHeld) && (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty()))
-      node.clear(Node::kAsHeld);
-    if (node.extra || !xattrs->empty()) node.more().xattrs = std::move(*xattrs);
-    return sure;
+    if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty()) {
+      node.more().xattrs = std::move(*xattrs);
+      taken.changed = true;
+    }
+    return taken;
   }
 }
 
