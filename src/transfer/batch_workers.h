@@ -77,10 +77,12 @@ class BatchWorkers {
 
   Status hand_over(std::vector<Item> batch) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    while (queue_.size() >= limits_.queued && failed_) changed_.wait(lock);
+    if (queue_.size() >= limits_.queued) {
+      while (queue_.size() > limits_.queued / 2 && failed_) emptied_.wait(lock);
+    }
     if (!failed_) return failed_;
     queue_.push_back(std::move(batch));
-    changed_.notify_all();
+    filled_.notify_one();
     return {};
   }
 
@@ -88,7 +90,7 @@ class BatchWorkers {
     {
       const MutexLock lock(mutex_);
       closed_ = true;
-      changed_.notify_all();
+      filled_.notify_all();
     }
     threads_.clear();
   }
@@ -96,17 +98,18 @@ class BatchWorkers {
   void run(const Work& work) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     while (true) {
-      while (queue_.empty() && !closed_ && failed_) changed_.wait(lock);
+      while (queue_.empty() && !closed_ && failed_) filled_.wait(lock);
       if (queue_.empty() || !failed_) return;
       const std::vector<Item> batch = std::move(queue_.front());
       queue_.pop_front();
-      changed_.notify_all();
+      if (queue_.size() == limits_.queued / 2) emptied_.notify_one();
       lock.unlock();
       Status done = work(batch);
       lock.lock();
       if (!done && failed_) {
         failed_ = std::move(done);
-        changed_.notify_all();
+        filled_.notify_all();
+        emptied_.notify_one();
       }
     }
   }
@@ -115,7 +118,8 @@ class BatchWorkers {
   std::vector<Item> gathered_;  // the caller's alone
   int64_t gathered_bytes_ = 0;
   Mutex mutex_;
-  std::condition_variable_any changed_;
+  std::condition_variable_any filled_;   // a thread waits for work
+  std::condition_variable_any emptied_;  // whoever adds waits for room
   std::deque<std::vector<Item>> queue_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
   Status failed_ GUARDED_BY(mutex_);

@@ -38,7 +38,42 @@ std::string head_of(FrameKind kind, size_t payload) {
 
 }  // namespace
 
-Result<Frame> read_frame(TlsStream& stream) {
+class FrameMemory::Kept {
+ public:
+  static constexpr size_t kSize = size_t{320} << 10U;  // what most large frames have room in
+  static constexpr size_t kMost = 32;
+
+  std::unique_ptr<char[]> take() EXCLUDES(mutex_) {
+    {
+      const MutexLock lock(mutex_);
+      if (!free_.empty()) {
+        auto memory = std::move(free_.back());
+        free_.pop_back();
+        return memory;
+      }
+    }
+    return std::make_unique_for_overwrite<char[]>(kSize);
+  }
+  void give(std::unique_ptr<char[]> memory) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    if (free_.size() < kMost) free_.push_back(std::move(memory));
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<std::unique_ptr<char[]>> free_ GUARDED_BY(mutex_);
+};
+
+FrameMemory::FrameMemory() : kept_(std::make_shared<Kept>()) {}
+
+std::shared_ptr<char[]> FrameMemory::take(size_t size) const {
+  constexpr size_t kSmall = size_t{32} << 10U;  // the allocator keeps those itself
+  if (size <= kSmall || size > Kept::kSize) return {std::make_unique_for_overwrite<char[]>(size)};
+  return {kept_->take().release(),
+          [kept = kept_](char* memory) { kept->give(std::unique_ptr<char[]>(memory)); }};
+}
+
+Result<Frame> read_frame(TlsStream& stream, const FrameMemory& memory) {
   std::array<char, kFrameHead> head{};
   TRANSSHIP_TRY(read_exactly(stream, head.data(), head.size()));
   const size_t size = get_number({head.data(), 4});
@@ -47,7 +82,7 @@ Result<Frame> read_frame(TlsStream& stream) {
   Frame frame;
   frame.kind = static_cast<FrameKind>(head[4]);
   frame.size = size - 1;
-  frame.data = std::make_unique_for_overwrite<char[]>(frame.size);
+  frame.data = memory.take(frame.size);
   TRANSSHIP_TRY(read_exactly(stream, frame.data.get(), frame.size));
   return frame;
 }

@@ -40,8 +40,20 @@ class Frame {
   FrameKind kind = FrameKind::kFailed;
   [[nodiscard]] std::string_view payload() const { return {data.get(), size}; }
 
-  std::unique_ptr<char[]> data;
+  std::shared_ptr<char[]> data;
   size_t size = 0;
+};
+
+// Memory of frames that are done with, for those that come: fresh pages cost about as much as what
+// is decrypted into them. Frames may outlive it, and go on any thread.
+class FrameMemory {
+ public:
+  FrameMemory();
+  [[nodiscard]] std::shared_ptr<char[]> take(size_t size) const;
+
+ private:
+  class Kept;
+  std::shared_ptr<Kept> kept_;
 };
 
 struct Message {
@@ -49,7 +61,7 @@ struct Message {
   std::vector<std::string> fields;
 };
 
-Result<Frame> read_frame(TlsStream& stream);
+Result<Frame> read_frame(TlsStream& stream, const FrameMemory& memory = {});
 Result<Message> parse_message(const Frame& frame);
 std::string message_body(const std::vector<std::string>& fields);
 // Gathered, where it is small.

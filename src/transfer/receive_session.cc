@@ -164,7 +164,7 @@ class ReceiveSession {
     bool final = false;
     bool inside = false;
     while (true) {
-      auto frame = noted(read_frame(*stream_));
+      auto frame = noted(read_frame(*stream_, memory_));
       if (!frame.ok()) return frame.error();
       advanced_ = true;
       switch (frame->kind) {
@@ -254,6 +254,7 @@ class ReceiveSession {
   std::string id_;             // of the first connection that was accepted
   std::vector<size_t> order_;  // the sender's
   std::vector<std::unique_ptr<RoundReceiver>> receivers_;  // by volume
+  const FrameMemory memory_;
   // This connection's.
   TlsStream* stream_ = nullptr;
   std::stop_source stop_;

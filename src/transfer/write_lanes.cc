@@ -6,6 +6,9 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kQueued = 8;
+// Whoever waits for room goes on when there is some for several batches: to sleep and wake for each
+// costs more than to write it.
+constexpr size_t kRoom = kQueued / 2;
 
 }  // namespace
 
@@ -25,7 +28,7 @@ void WriteLanes::abandon() {
     const MutexLock lock(mutex_);
     closed_ = true;
     for (Lane& lane : lanes_) lane.queue.clear();
-    changed_.notify_all();
+    for (auto& filled : filled_) filled.notify_one();
   }
   threads_.clear();
 }
@@ -46,10 +49,13 @@ size_t WriteLanes::lane_for(NodeId directory) {
 
 void WriteLanes::add(size_t lane, Batch batch) {
   MutexLock lock(mutex_);
-  while (lanes_[lane].queue.size() >= kQueued && !failure_) changed_.wait(lock);
+  std::deque<Batch>& queue = lanes_[lane].queue;
+  if (queue.size() >= kQueued) {
+    while (queue.size() > kRoom && !failure_) emptied_.wait(lock);
+  }
   if (failure_) return;
-  lanes_[lane].queue.push_back(std::move(batch));
-  changed_.notify_all();
+  queue.push_back(std::move(batch));
+  if (queue.size() == 1) filled_[lane].notify_one();
 }
 
 void WriteLanes::drain() {
@@ -60,7 +66,7 @@ void WriteLanes::drain() {
     }
     return true;
   };
-  while (!idle()) changed_.wait(lock);
+  while (!idle()) emptied_.wait(lock);
 }
 
 std::optional<WriteLanes::Failure> WriteLanes::failure() {
@@ -72,12 +78,12 @@ void WriteLanes::work(size_t number) {
   MutexLock lock(mutex_);
   Lane& lane = lanes_[number];
   while (true) {
-    while (lane.queue.empty() && !closed_) changed_.wait(lock);
+    while (lane.queue.empty() && !closed_) filled_[number].wait(lock);
     if (closed_) return;
     const Batch batch = std::move(lane.queue.front());
     lane.queue.pop_front();
     if (failure_) {
-      changed_.notify_all();
+      emptied_.notify_one();
       continue;
     }
     lane.busy = true;
@@ -92,7 +98,7 @@ void WriteLanes::work(size_t number) {
     lock.lock();
     lane.busy = false;
     if (failed && !failure_) failure_ = failed;
-    changed_.notify_all();
+    if (failure_ || lane.queue.size() == kRoom || lane.queue.empty()) emptied_.notify_one();
   }
 }
 

@@ -33,7 +33,7 @@ class WriteLanes {
 
   // The lane for jobs in the directory.
   [[nodiscard]] size_t lane_for(NodeId directory) EXCLUDES(mutex_);
-  // Waits while too much is queued.
+  // Waits while too much is queued. By one thread, as drain().
   void add(size_t lane, Batch batch) EXCLUDES(mutex_);
   // Waits until nothing is queued or worked on.
   void drain() EXCLUDES(mutex_);
@@ -52,7 +52,8 @@ class WriteLanes {
 
   NodeWriter writer_;
   Mutex mutex_;
-  std::condition_variable_any changed_;
+  std::array<std::condition_variable_any, kLanes> filled_;  // the thread of the lane waits
+  std::condition_variable_any emptied_;                     // whoever adds or drains waits
   std::array<Lane, kLanes> lanes_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
   std::optional<Failure> failure_ GUARDED_BY(mutex_);
