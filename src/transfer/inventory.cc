@@ -98,6 +98,7 @@ void Inventory::sort_children(NodeId directory) {
   const auto by_name = [](const Child& a, const Child& b) { return a.name() < b.name(); };
   if (!std::is_sorted(children.begin(), children.end(), by_name))
     std::sort(children.begin(), children.end(), by_name);
+  nodes_[directory].extra->sorted = children.size();
 }
 
 bool Inventory::is_directory(NodeId id) const { return id < size() && nodes_[id].is_directory(); }
@@ -105,12 +106,13 @@ bool Inventory::is_directory(NodeId id) const { return id < size() && nodes_[id]
 Child* Inventory::find_child(NodeId directory, std::string_view name) {
   const auto& extra = nodes_[directory].extra;
   if (!extra) return nullptr;
+  const auto end = extra->children.begin() + static_cast<std::ptrdiff_t>(extra->sorted);
   auto found =
-      std::lower_bound(extra->children.begin(), extra->children.end(), name,
+      std::lower_bound(extra->children.begin(), end, name,
                        [](const Child& child, std::string_view n) { return child.name() < n; });
   // One that went may have left its place.
-  while (found != extra->children.end() && found->name() == name && found->node == kNoNode) ++found;
-  if (found == extra->children.end() || found->name() != name) return nullptr;
+  while (found != end && found->name() == name && found->node == kNoNode) ++found;
+  if (found == end || found->name() != name) return nullptr;
   return &*found;
 }
 

@@ -66,8 +66,8 @@ struct NodeExtra {
   uint32_t device_minor = 0;
   BlockMap blocks;                        // the sender's, of large files
   std::unique_ptr<MappedContent> before;  // what a round that is not over replaced; as blocks
-  // Directories.
-  std::vector<Child> children;  // by name; see Inventory::sort_children
+  std::vector<Child> children;  // a directory's, by name; see Inventory::sort_children
+  size_t sorted = 0;            // of them, when it was called last
   std::string_view name;        // in the parent
 };
 
@@ -123,13 +123,13 @@ class Inventory {
   NodeId add();  // an empty node; references to others stay valid
 
   std::string_view keep(std::string_view name);  // a copy that lives as long as the inventory
-  // One more name of the node; `name` was kept. Sort before looking for names again.
+  // One more name of the node; `name` was kept. It is found after sorting.
   void add_child(NodeId directory, std::string_view name, NodeId node);
   // Brings the children in order; those whose node is kNoNode go.
   void sort_children(NodeId directory);
   // Whether it is one that is there. The transit directory is not: it has no mode.
   [[nodiscard]] bool is_directory(NodeId id) const;
-  // Null where there is none; the children are sorted.
+  // Null where there is none among those that were there when the children were last sorted.
   [[nodiscard]] Child* find_child(NodeId directory, std::string_view name);
   // Any name of the node in its `parent`; empty where it has none there.
   [[nodiscard]] std::string_view name_of(NodeId node) const;

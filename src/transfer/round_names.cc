@@ -14,12 +14,12 @@ namespace transship::transfer {
 Status RoundReceiver::take_names(std::string_view payload) {
   lanes_.drain();
   TRANSSHIP_TRY(failure());
-  merge_names();
+  sort_names();
   for (Decoder in(payload); !in.done();) {
     const Op op = in.op();
     TRANSSHIP_TRY(change_name(op, in));
   }
-  merge_names();
+  sort_names();
   return {};
 }
 
@@ -85,7 +85,7 @@ Status RoundReceiver::attach(NodeId id, NodeId directory, std::string_view name)
   // A directory's own time may change with where it is.
   if (node.is_directory()) touch(id);
   touch(directory);
-  new_names_.push_back({directory, name, id});
+  add_name(directory, name, id);
   ++entries_;
   return {};
 }
@@ -108,7 +108,7 @@ Status RoundReceiver::link(NodeId id, NodeId directory, std::string_view name, D
     return not_made("make hard link", directory, name);
   node.set(Node::kUnverified);
   touch(directory);
-  new_names_.push_back({directory, name, id});
+  add_name(directory, name, id);
   if (options_.progress != nullptr) ++options_.progress->entries;
   return {};
 }

@@ -94,7 +94,7 @@ Status RoundReceiver::check_place(NodeId id, NodeId directory, std::string_view 
     return refuse(directory, name, "it is none that has come before");
   const Child* child = inventory_.find_child(directory, name);
   if (child == nullptr) {
-    merge_names();
+    sort_names();
     child = inventory_.find_child(directory, name);
   }
   if (child == nullptr || child->node != id)
@@ -123,16 +123,20 @@ Status RoundReceiver::count_bytes(NodeId id, int64_t size) {
   return {};
 }
 
-void RoundReceiver::merge_names() {
-  std::vector<NodeId> directories;
-  for (const NameChange& added : new_names_) {
-    inventory_.add_child(added.directory, added.name, added.node);
-    directories.push_back(added.directory);
+// A list of the new names beside the inventory would take as much memory as the names in it.
+void RoundReceiver::add_name(NodeId directory, std::string_view name, NodeId id) {
+  inventory_.add_child(directory, name, id);
+  if (unsorted_.empty() || unsorted_.back() != directory) unsorted_.push_back(directory);
+}
+
+void RoundReceiver::sort_names() {
+  std::sort(unsorted_.begin(), unsorted_.end());
+  unsorted_.erase(std::unique(unsorted_.begin(), unsorted_.end()), unsorted_.end());
+  for (const NodeId directory : unsorted_) {
+    // It may have been removed since.
+    if (inventory_.is_directory(directory)) inventory_.sort_children(directory);
   }
-  new_names_.clear();
-  std::sort(directories.begin(), directories.end());
-  directories.erase(std::unique(directories.begin(), directories.end()), directories.end());
-  for (const NodeId directory : directories) inventory_.sort_children(directory);
+  unsorted_.clear();
 }
 
 bool RoundReceiver::inherits(NodeId directory) const {
@@ -166,7 +170,7 @@ Status RoundReceiver::take_directories(std::string_view payload) {
     node.more().name = name;
     node.set(Node::kStale | Node::kUnverified);
     touch(directory);
-    new_names_.push_back({directory, name, id});
+    add_name(directory, name, id);
     // What it took over from its directory would go on to all that is made in it.
     if (inherits(directory)) TRANSSHIP_TRY(settle(id));
     if (options_.progress != nullptr) ++options_.progress->entries;
@@ -232,8 +236,7 @@ Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
   if (fresh) {
     job.name = inventory_.keep(job.name);
     TRANSSHIP_TRY(check_new(id, job.directory, job.name));
-    new_names_.push_back({job.directory, job.name, id});
-    inventory_.at(id).parent = job.directory;
+    add_name(job.directory, job.name, id);
     touch(job.directory);
     job.inherits = inherits(job.directory);
   } else {
@@ -313,7 +316,7 @@ Status RoundReceiver::end_round() {
   TRANSSHIP_TRY(failure());
   if (!large_.empty()) return corrupt(".", "a file in pieces has no end");
   if (!detached_.empty()) return corrupt(".", "something was detached and has no place");
-  merge_names();
+  sort_names();
   auto root = handles_.open(kRootNode);
   if (!root) return root.error();
   if (transit_) {

@@ -70,7 +70,8 @@ class RoundReceiver {
   Status check_place(NodeId id, NodeId directory, std::string_view name);
   Status check_once(NodeId id);
   Status count_bytes(NodeId id, int64_t size);
-  void merge_names();
+  void add_name(NodeId directory, std::string_view name, NodeId id);
+  void sort_names();
   void touch(NodeId directory) { inventory_.at(directory).set(Node::kStale); }
   [[nodiscard]] bool inherits(NodeId directory) const;
   Status failure();
@@ -88,7 +89,7 @@ class RoundReceiver {
   bool transit_ = false;         // the transit directory is there
   int64_t bytes_ = 0;            // all files' sizes
   int64_t entries_ = 1;
-  std::vector<NameChange> new_names_;  // not in the inventory yet
+  std::vector<NodeId> unsorted_;  // directories with names that are not in order yet
   std::unordered_map<NodeId, Large> large_;
   std::unordered_set<NodeId> detached_;
 };
