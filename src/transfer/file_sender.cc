@@ -9,6 +9,7 @@
 #include <climits>
 
 #include "transfer/beneath.h"
+#include "transfer/page_cache.h"
 #include "transfer/source_xattrs.h"
 
 namespace transship::transfer {
@@ -26,9 +27,14 @@ class FileSender::Worker {
   explicit Worker(FileSender& sender) : sender_(sender), options_(sender.options_) {}
 
   Status send(const std::vector<FileItem>& items) {
-    for (const FileItem& item : items) {
+    files_.resize(items.size());
+    // On a disk all are asked for before the first is read.
+    for (size_t i = 0; options_.on_disk && i < items.size(); ++i) open(items[i], files_[i]);
+    for (size_t i = 0; i < items.size(); ++i) {
       sent_ = false;
-      TRANSSHIP_TRY(send_item(item));
+      if (!options_.on_disk) open(items[i], files_[i]);
+      TRANSSHIP_TRY(send_item(items[i], files_[i]));
+      files_[i] = {};
       if (sent_) ++sender_.sent_;
       if (options_.progress != nullptr) ++options_.progress->entries;
       if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
@@ -37,37 +43,55 @@ class FileSender::Worker {
   }
 
  private:
-  Status send_item(const FileItem& item) {
-    if (!item.node->is_regular()) return send_other(item);
+  struct Opened {
+    UniqueFd file;
+    int error = 0;
+    PageCacheTrace cache;
+  };
+
+  void open(const FileItem& item, Opened& opened) const {
+    if (!item.node->is_regular()) return;
     auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
-    if (!file) return lost(item, "open", errno);
+    if (!file) {
+      opened.error = errno;
+      return;
+    }
+    opened.file = std::move(file).value();
+    if (options_.on_disk) opened.cache = PageCacheTrace(opened.file.get(), item.node->size);
+  }
+
+  Status send_item(const FileItem& item, Opened& opened) {
+    if (!item.node->is_regular()) return send_other(item);
+    if (opened.error != 0) return lost(item, "open", opened.error);
+    const int file = opened.file.get();
     // Something else may have the name by now.
-    auto now = stat_beneath(file->get(), "", kNoPath);
+    auto now = stat_beneath(file, "", kNoPath);
     if (!now) return path_error("stat", plain_path(item), errno);
     if (!S_ISREG(now->stx_mode) || now->stx_ino != item.node->inode)
       return lost(item, "open", ENOENT);
-    auto taken = take_xattrs(*item.node, XattrPlace(file->get()), file->get(), "", options_.final);
+    auto taken = take_xattrs(*item.node, XattrPlace(file), file, "", options_.final);
     if (!taken) return taken.error().during(path(item));
     note(*item.node, *taken);
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
-               ? send_small(item, file->get())
-               : send_large(item, file->get());
+               ? send_small(item, opened)
+               : send_large(item, opened);
   }
 
-  Status send_small(const FileItem& item, int file) {
+  Status send_small(const FileItem& item, Opened& opened) {
     Node& node = *item.node;
     const auto wanted = static_cast<size_t>(node.size);
     if (content_.size() < wanted) content_.resize(static_cast<size_t>(kSmallFile));
     size_t have = 0;
     while (have < wanted) {
-      const ssize_t n =
-          ::pread(file, content_.data() + have, wanted - have, static_cast<off_t>(have));
+      const ssize_t n = ::pread(opened.file.get(), content_.data() + have, wanted - have,
+                                static_cast<off_t>(have));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return lost(item, "read", errno);
       if (n == 0) break;
       have += static_cast<size_t>(n);
     }
+    opened.cache.finish();
     if (have < wanted && options_.final) return shorter(item);
     const std::string_view content = std::string_view(content_).substr(0, have);
     hash_.update(content);
@@ -91,8 +115,9 @@ class FileSender::Worker {
     return {};
   }
 
-  Status send_large(const FileItem& item, int file) {
+  Status send_large(const FileItem& item, Opened& opened) {
     Node& node = *item.node;
+    const int file = opened.file.get();
     auto extents = find_extents(file, node.size, "");
     if (!extents) return lost(item, "find the holes of", errno);
     BlockMap& known = node.more().blocks;
@@ -111,6 +136,7 @@ class FileSender::Worker {
       if (!have) return have.error();
       TRANSSHIP_TRY(send_chunk(item, now, known, position, *have, whole));
       position += *have;
+      opened.cache.passed(position);
       if (*have < length) break;
     }
     if (position < node.size && options_.final) return shorter(item);
@@ -324,6 +350,7 @@ class FileSender::Worker {
 
   FileSender& sender_;
   const Options& options_;
+  std::vector<Opened> files_;  // the items' files
   std::string content_;
   std::string out_ = std::string(kFrameHead, '\0');  // a frame
   Sha256 hash_;

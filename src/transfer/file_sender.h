@@ -28,6 +28,7 @@ class FileSender {
     int64_t block = 0;   // bytes (BlockMap)
     Until until;
     Progress* progress = nullptr;
+    bool on_disk = false;  // there is a page cache to be left as it is (PageCacheTrace)
   };
 
   // All must outlive it. Nobody else touches an item's node, or the names of the inventory, before

@@ -46,7 +46,8 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   for (NodeId id = 0; id < inventory.size(); ++id) bytes += inventory.at(id).size;
   TRANSSHIP_TRY(send_names());
   {
-    FileSender files(inventory, out_, {final, block_size_for(bytes), until, progress});
+    FileSender files(inventory, out_,
+                     {final, block_size_for(bytes), until, progress, source_.on_disk()});
     TRANSSHIP_TRY(send_files(files));
     TRANSSHIP_TRY(files.finish());
     entries_ += files.sent();

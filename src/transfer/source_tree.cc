@@ -101,6 +101,7 @@ Status SourceTree::look(bool in_use, const Until& until) {
   if (!root) return root.error();
   struct statfs file_system {};
   if (::fstatfs(root->get(), &file_system) < 0) return errno_error("look at the volume", errno);
+  on_disk_ = file_system.f_type != TMPFS_MAGIC;
   trusts_times_ = times_show_mapped_writes(file_system.f_type);
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME_COARSE, &now);

@@ -40,6 +40,8 @@ class SourceTree final : private SurveyVisitor {
   [[nodiscard]] const std::vector<NameChange>& added() const { return added_; }
   // Whether this round's look met the node.
   [[nodiscard]] bool is_there(NodeId node) const { return inventory_.at(node).round == round_; }
+  // Whether the file system has a disk under its page cache; after a look().
+  [[nodiscard]] bool on_disk() const { return on_disk_; }
   // Takes note that the receiver has been told of all of this.
   void settle();
 
@@ -70,6 +72,7 @@ class SourceTree final : private SurveyVisitor {
   uint16_t round_ = 0;
   bool strict_ = false;
   bool trusts_times_ = false;
+  bool on_disk_ = false;
   int64_t unsure_since_ = 0;                            // seconds since 1970
   std::vector<Known> known_;                            // by inode: what was there before this look
   std::unordered_map<uint64_t, NodeId> several_names_;  // of this look

@@ -1,5 +1,12 @@
 // Rounds: whatever becomes of a volume between two of them, the copy is the volume in the end.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <random>
 
@@ -43,6 +50,11 @@ class RoundsTest : public TlsTest {
     auto sent = session_->round();
     EXPECT_TRUE(sent.ok()) << sent.error().message;
     return sent.ok() ? *sent : RoundTotals{};
+  }
+
+  void finish_session() {
+    auto sent = session_->finish(&last_);
+    ASSERT_TRUE(sent.ok()) << sent.error().message;
   }
 
   void finish() {
@@ -184,6 +196,54 @@ TEST_F(RoundsTest, OfALargeFileOnlyBlocksGoThatChanged) {
   change("printf y | dd of=large bs=1 seek=40000000 conv=notrunc status=none");
   finish();
   EXPECT_LT(last_.bytes, 20'000);
+}
+
+// Pages of a file that are in the page cache, by mincore(2).
+std::vector<bool> pages_there(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat stat {};
+  ::fstat(file.get(), &stat);
+  const auto size = static_cast<size_t>(stat.st_size);
+  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  std::vector<unsigned char> there((size + 4095) / 4096);
+  EXPECT_EQ(::mincore(at, size, there.data()), 0);
+  ::munmap(at, size);
+  std::vector<bool> pages;
+  for (const unsigned char page : there) pages.push_back((page & 1U) != 0);
+  return pages;
+}
+
+TEST_F(RoundsTest, ReadingLeavesThePageCacheAsItWas) {
+  struct statfs file_system {};
+  ::statfs(from_tree_.path().c_str(), &file_system);
+  uint64_t all[2] = {0, 0};
+  uint64_t state[5] = {};
+  const bool told = ::syscall(451, -1, all, state, 0) == -1 && errno == EBADF;  // cachestat(2)
+  if (file_system.f_type == TMPFS_MAGIC || !told)
+    GTEST_SKIP() << "needs a disk, and Linux 6.5 to look into its page cache";
+  change(
+      "for f in small large; do for n in 1 2; do s=$([ $f = small ] && echo 9000 || echo "
+      "30000000); "
+      "head -c $s /dev/urandom >$f$n; done; done; head -c 30000000 /dev/urandom >part; sync -f .; "
+      "dd if=small2 iflag=nocache count=0 status=none; dd if=large2 iflag=nocache count=0 "
+      "status=none; dd if=part iflag=nocache,skip_bytes skip=15M count=0 status=none");
+  const auto count = [this](const char* name, bool second_half_only = false) {
+    const auto pages = pages_there(from_tree_.path(name));
+    const auto begin = second_half_only ? pages.begin() + 16 * 256 : pages.begin();
+    return std::count(begin, pages.end(), true);
+  };
+  ASSERT_EQ(count("large2") + count("small2"), 0);
+  ASSERT_EQ(count("part", true), 0);
+  const auto before = pages_there(from_tree_.path("part"));
+  begin();
+  finish_session();
+  EXPECT_EQ(count("small1"), 3);
+  EXPECT_EQ(count("large1"), (30'000'000 + 4095) / 4096);
+  EXPECT_EQ(count("small2"), 0);
+  EXPECT_EQ(count("large2"), 0);
+  EXPECT_EQ(count("part", true), 0);
+  const auto after = pages_there(from_tree_.path("part"));
+  for (size_t page = 0; page < before.size(); ++page) EXPECT_TRUE(!before[page] || after[page]);
 }
 
 TEST_F(RoundsTest, AMoveTakesNoContent) {
