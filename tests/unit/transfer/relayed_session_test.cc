@@ -6,7 +6,7 @@
 #include "judge.h"
 #include "relay.h"
 #include "tls_fixture.h"
-#include "transfer/session.h"
+#include "transfer/send_session.h"
 
 namespace transship::transfer {
 namespace {
