@@ -71,7 +71,10 @@ class Finder final : public SurveyVisitor {
       }
       return {};
     }
-    Status end() override { return {}; }
+    Status end() override {
+      finder_.inventory_.sort_children(directory_);
+      return {};
+    }
 
    private:
     Finder& finder_;

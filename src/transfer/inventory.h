@@ -66,9 +66,9 @@ struct NodeExtra {
   uint32_t device_minor = 0;
   BlockMap blocks;                        // the sender's, of large files
   std::unique_ptr<MappedContent> before;  // what a round that is not over replaced; as blocks
-  std::vector<Child> children;  // a directory's, by name; see Inventory::sort_children
-  size_t sorted = 0;            // of them, when it was called last
-  std::string_view name;        // in the parent
+  std::vector<Child> children;            // a directory's, by name; see Inventory::sort_children
+  size_t sorted = 0;                      // of them, when it was called last
+  std::string_view name;                  // in the parent
 };
 
 struct Node {
@@ -104,9 +104,8 @@ struct Node {
   [[nodiscard]] bool has(uint8_t wanted) const { return (flags & wanted) != 0; }
   void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
   void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
-  NodeExtra& more();  // made where it is missing
-  // Takes everything over that the stat says, but links. Not kAsHeld any more.
-  void take(const NodeStat& stat);
+  NodeExtra& more();                // made where it is missing
+  void take(const NodeStat& stat);  // all but links; not kAsHeld any more
   // Whether content or metadata may be other than when `stat` was taken over.
   [[nodiscard]] bool differs(const NodeStat& stat) const;
 };
