@@ -142,7 +142,8 @@ TEST_F(RelayedSession, NoTurnedBitOfAnAttributeOrADeviceGoesUnnoticed) {
 
 TEST_F(RelayedSession, NoTurnedBitOfTheReceiversWordIsBelieved) {
   measure();
-  for (size_t at = 0; at < said_[1]; at += 11) {
+  const size_t length = said_[1];
+  for (size_t at = 0; at < length; at += 11) {
     SCOPED_TRACE("byte " + std::to_string(at));
     run({Act::kFlip, From::kReceiver, at, "", 1}, 2, kTree, std::chrono::seconds(1));
     expect_no_lie();
