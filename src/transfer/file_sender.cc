@@ -305,7 +305,7 @@ class FileSender::Worker {
 
   void note(const Node& node, const XattrsTaken& taken) {
     sure_ = taken.sure;
-    changed_ = taken.changed || (node.has(Node::kFresh | Node::kStale) && !node.has(Node::kAsHeld));
+    changed_ = taken.changed || node.has(Node::kFresh | Node::kStale);
   }
 
   // Whether an entry that goes, or that something else takes the name of, fails like that.
@@ -327,7 +327,7 @@ class FileSender::Worker {
   }
 
   void settle(Node& node, bool complete) const {
-    node.clear(Node::kFresh | Node::kStale | Node::kUnsure | Node::kAsHeld);
+    node.clear(Node::kFresh | Node::kStale | Node::kUnsure);
     if (!complete || !sure_) node.set(Node::kStale);
   }
 

@@ -166,7 +166,7 @@ Status HeldReader::take_root(Decoder& in) {
   rooted_ = true;
   Node& root = inventory_.at(kRootNode);
   in.metadata(root);
-  root.set(Node::kStale | Node::kAsHeld);
+  root.set(Node::kStale);
   return {};
 }
 
@@ -184,7 +184,7 @@ Status HeldReader::take_node(Decoder& in, bool directory) {
   if (in.failed()) return {};
   if (node.is_directory() != directory) return refuse("an entry of another type");
   if (directory) node.more();
-  node.set(Node::kStale | Node::kAsHeld);
+  node.set(Node::kStale);
   inventory_.add_child(parent, inventory_.keep(name), id);
   return {};
 }

@@ -27,7 +27,7 @@ class HeldReader {
   Status take(std::string_view payload);
 
   // The whole of it: nodes are numbered as the receiver has them, have no inode number, and are
-  // kStale and kAsHeld.
+  // kStale.
   Result<Inventory> finish();
 
  private:

@@ -78,8 +78,7 @@ struct Node {
                       // receiver's: its metadata are to be set again
     kUnverified = 4,  // the receiver's: not read back since it was written
     kSparse = 8,      // the sender's: a file that has holes, perhaps
-    kAsHeld = 16,     // the sender's: the receiver said that it has these metadata already
-    kUnsure = 32,     // the sender's: it may have changed without a sign, so it is compared
+    kUnsure = 16,     // the sender's: it may have changed without a sign, so it is compared
   };
 
   uint64_t inode = 0;  // of this end; 0: not met yet
@@ -104,8 +103,9 @@ struct Node {
   [[nodiscard]] bool has(uint8_t wanted) const { return (flags & wanted) != 0; }
   void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
   void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
-  NodeExtra& more();                // made where it is missing
-  void take(const NodeStat& stat);  // all but links; not kAsHeld any more
+  NodeExtra& more();  // made where it is missing
+  // Takes everything over that the stat says, but links.
+  void take(const NodeStat& stat);
   // Whether content or metadata may be other than when `stat` was taken over.
   [[nodiscard]] bool differs(const NodeStat& stat) const;
 };

@@ -24,7 +24,8 @@ void RoundSender::show_held(Progress& progress) {
   int64_t bytes = 0;
   int64_t entries = 0;
   for (NodeId id = 0; id < inventory.size(); ++id) {
-    if (!source_.is_there(id) || inventory.at(id).has(Node::kFresh | Node::kStale)) continue;
+    if (!source_.is_there(id) || inventory.at(id).has(Node::kFresh | Node::kStale | Node::kUnsure))
+      continue;
     bytes += inventory.at(id).size;
     ++entries;
   }
@@ -253,8 +254,8 @@ Status RoundSender::send_directories() {
     }
     auto taken = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
     if (!taken) return taken.error().during(quoted(inventory.path(directory)));
-    const bool changed = taken->changed || (node.has(Node::kStale) && !node.has(Node::kAsHeld));
-    node.clear(Node::kStale | Node::kUnsure | Node::kAsHeld);
+    const bool changed = taken->changed || node.has(Node::kStale);
+    node.clear(Node::kStale | Node::kUnsure);
     if (!taken->sure) node.set(Node::kStale);
     if (!changed) continue;
     Encoder(pending_).op(Op::kDirectory).number(directory).metadata(node);

@@ -260,8 +260,9 @@ void SourceTree::bind(Node& node, const NodeStat& stat) {
                     node.mtime_seconds == stat.mtime_seconds &&
                     node.mtime_nanoseconds == stat.mtime_nanoseconds;
   node.take(stat);
-  node.set(Node::kStale);
-  if (same) node.set(Node::kAsHeld);
+  // What else is the receiver's is seen when it is looked into.
+  node.clear(Node::kStale);
+  node.set(same ? Node::kUnsure : Node::kStale);
   Node* const before = find_before(stat);
   if (before == nullptr) return;
   if (node.is_regular()) {
@@ -274,8 +275,8 @@ void SourceTree::bind(Node& node, const NodeStat& stat) {
     if (!trusts_times_ && node.size > 0) return;
   }
   if (same && same_xattrs(node, *before) && !before->differs(stat) &&
-      !before->has(Node::kFresh | Node::kStale))
-    node.clear(Node::kStale);
+      !before->has(Node::kFresh | Node::kStale | Node::kUnsure))
+    node.clear(Node::kUnsure);
 }
 
 // Those of the receiver's file, which has the content that was sent last or the one before that.

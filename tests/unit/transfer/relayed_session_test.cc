@@ -142,7 +142,7 @@ TEST_F(RelayedSession, NoTurnedBitOfAnAttributeOrADeviceGoesUnnoticed) {
 
 TEST_F(RelayedSession, NoTurnedBitOfTheReceiversWordIsBelieved) {
   measure();
-  const size_t length = said_[1];
+  const size_t length = said_[1];  // an end that fails says more
   for (size_t at = 0; at < length; at += 11) {
     SCOPED_TRACE("byte " + std::to_string(at));
     run({Act::kFlip, From::kReceiver, at, "", 1}, 2, kTree, std::chrono::seconds(1));
