@@ -15,7 +15,8 @@ BlockDigest block_digest(Bytes block) {
 int64_t block_size_for(int64_t volume_bytes) {
   constexpr int64_t kMostBlocks = int64_t{4} << 20;
   int64_t block = 4096;
-  while (volume_bytes / block > kMostBlocks) block *= 2;
+  constexpr int64_t kLargestBlock = int64_t{1} << 20;  // several must fit into a frame
+  while (block < kLargestBlock && volume_bytes / block > kMostBlocks) block *= 2;
   return block;
 }
 

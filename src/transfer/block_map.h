@@ -32,7 +32,7 @@ struct MappedContent {
 };
 
 // Bytes a block for the files of a volume of that many bytes: 4 KiB, and more for volumes beyond
-// 16 GiB, so that all its digests together take 64 MiB at most.
+// 16 GiB, so that all its digests together take 64 MiB at most; 1 MiB in those beyond 4 TiB.
 int64_t block_size_for(int64_t volume_bytes);
 
 // Whether all of [offset, offset + length) was data.

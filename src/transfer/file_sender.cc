@@ -118,6 +118,8 @@ class FileSender::Worker {
   Status send_large(const FileItem& item, Opened& opened) {
     Node& node = *item.node;
     const int file = opened.file.get();
+    if (node.size > kLargestFile)
+      return Error{ErrorCode::kInvalid, path(item) + " has more than 16 TiB, holes included"};
     auto extents = find_extents(file, node.size, "");
     if (!extents) return lost(item, "find the holes of", errno);
     BlockMap& known = node.more().blocks;

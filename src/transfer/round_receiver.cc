@@ -115,7 +115,7 @@ Status RoundReceiver::check_once(NodeId id) {
 Status RoundReceiver::count_bytes(NodeId id, int64_t size) {
   Node& node = inventory_.at(id);
   bytes_ -= node.size;
-  if (size < 0 || size > options_.limits.bytes - bytes_)
+  if (size < 0 || size > kLargestFile || size > options_.limits.bytes - bytes_)
     return refuse(node.parent, inventory_.name_of(id),
                   "the volume has more bytes than are allowed");
   bytes_ += size;
@@ -228,7 +228,7 @@ Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
     job.opening = static_cast<Opening>(in.number(static_cast<uint64_t>(Opening::kEmptied)));
     fresh = job.opening == Opening::kNew;
     job.length = static_cast<int64_t>(in.number(INT64_MAX));
-    if (job.length > options_.limits.bytes)
+    if (job.length > std::min(options_.limits.bytes, kLargestFile))
       return refuse(job.directory, job.name, "it has more bytes than are allowed");
   } else if (!fresh && job.op != Op::kFileContent && job.op != Op::kMetadata) {
     return refuse(job.directory, job.name, "its operation is none that is known");
@@ -305,8 +305,8 @@ Status RoundReceiver::read_piece(Decoder& in, NodeId id, WriteJob& job,
   } else {
     job.length = static_cast<int64_t>(in.number(INT64_MAX));
   }
-  if (job.length <= 0 || job.length > options_.limits.bytes ||
-      job.offset > options_.limits.bytes - job.length)
+  const int64_t most = std::min(options_.limits.bytes, kLargestFile);
+  if (job.length <= 0 || job.length > most || job.offset > most - job.length)
     return corrupt(".", "a piece of a file is empty, or beyond the bytes allowed");
   return {};
 }

@@ -44,6 +44,10 @@ struct Progress {
   std::atomic<int64_t> verified_entries{0};
 };
 
+// What neither end takes on: a file of more bytes, holes included (16 TiB, the most that ext4 has),
+// costs nothing to make, and hours to hash.
+inline constexpr int64_t kLargestFile = int64_t{16} << 40U;
+
 // Bounds on what a receiver takes; beyond them the stream is refused (kCorrupt).
 struct ReceiveLimits {
   int64_t bytes = INT64_MAX;  // all files' sizes

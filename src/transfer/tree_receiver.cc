@@ -40,6 +40,8 @@ Status TreeReceiver::count(const EntryHeader& header) {
     return corrupt(header.entry.path, "the volume has more bytes than the " +
                                           std::to_string(options_.limits.bytes) + " allowed");
   }
+  if (header.entry.size > kLargestFile)
+    return corrupt(header.entry.path, "it has more than the 16 TiB allowed");
   totals_.bytes += header.entry.size;
   return {};
 }

@@ -72,6 +72,9 @@ Status TreeSender::send_file(const WalkedEntry& walked) {
   if (!file) return file.error();
   auto entry = read_entry(walked, file->get());
   if (!entry) return entry.error();
+  if (entry->size > kLargestFile)
+    return Error{ErrorCode::kInvalid,
+                 quoted(walked.path) + " has more than 16 TiB, holes included"};
   std::vector<Extent> extents;
   if (entry->size > 0) extents.push_back({0, entry->size});
   if (static_cast<int64_t>(walked.stat.stx_blocks) * 512 < entry->size) {
