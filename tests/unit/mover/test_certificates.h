@@ -18,12 +18,13 @@ class TestAuthority {
   TestAuthority()
       : key_(EVP_EC_gen("P-256")), certificate_(make("test authority", "", key_.get())) {}
 
-  // Writes tls.crt (for the DNS SAN `name`), tls.key and ca.crt into `directory`, made where
-  // missing.
-  void issue(const std::filesystem::path& directory, const std::string& name) const {
+  // Writes tls.crt (for the DNS SAN `name`, until `seconds` from now), tls.key and ca.crt into
+  // `directory`, made where missing.
+  void issue(const std::filesystem::path& directory, const std::string& name,
+             long seconds = 3600) const {
     std::filesystem::create_directories(directory);
     const Key key(EVP_EC_gen("P-256"));
-    const Certificate leaf = make(name, name, key.get());
+    const Certificate leaf = make(name, name, key.get(), seconds);
     write(directory / "tls.crt", [&](FILE* file) { PEM_write_X509(file, leaf.get()); });
     write(directory / "ca.crt", [&](FILE* file) { PEM_write_X509(file, certificate_.get()); });
     write(directory / "tls.key", [&](FILE* file) {
@@ -55,14 +56,14 @@ class TestAuthority {
   }
 
   // The authority's own certificate where `dns_name` is empty.
-  Certificate make(const std::string& common_name, const std::string& dns_name,
-                   EVP_PKEY* key) const {
+  Certificate make(const std::string& common_name, const std::string& dns_name, EVP_PKEY* key,
+                   long seconds = 3600) const {
     Certificate certificate(X509_new());
     X509* issuer = dns_name.empty() ? certificate.get() : certificate_.get();
     X509_set_version(certificate.get(), 2);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), dns_name.empty() ? 1 : ++serial_);
     X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -60);
-    X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
+    X509_gmtime_adj(X509_getm_notAfter(certificate.get()), seconds);
     X509_set_pubkey(certificate.get(), key);
     // A common name has at most 64 characters; the SAN counts.
     const std::string subject = common_name.substr(0, 60);

@@ -2,6 +2,7 @@
 #include "transfer/tls.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <numeric>
@@ -136,10 +137,11 @@ TEST_F(TlsTest, StrangersAreDroppedAndDoNotHinder) {
   other.issue(scratch_.path("foreign"), "m.sender.1");
   authority_.issue(scratch_.path("elder"), "m.sender.0");
   authority_.issue(scratch_.path("wild"), "*.sender.1");
+  authority_.issue(scratch_.path("expired"), "m.sender.1", -30);
   shell(scratch_.path(), "cp receiver/ca.crt foreign/ca.crt");  // so that it trusts the receiver
   auto accepted = accept();
   std::vector<std::unique_ptr<TlsStream>> strangers;
-  for (const char* name : {"foreign", "elder", "wild"}) {
+  for (const char* name : {"foreign", "elder", "wild", "expired"}) {
     auto stranger = connect({scratch_.path(name), "m.receiver.1"});
     if (!stranger.ok()) continue;  // TLS 1.3: a client learns only later that it was refused
     std::array<std::byte, 1> buffer{};
@@ -178,6 +180,36 @@ TEST_F(TlsTest, AServerThatNeverShakesHandsTimesOut) {
   auto connected = connect(options);  // nobody accepts
   ASSERT_FALSE(connected.ok());
   EXPECT_EQ(connected.error().code, ErrorCode::kTimeout) << connected.error().message;
+}
+
+TEST_F(TlsTest, AnExpiredReceiverIsRefused) {
+  authority_.issue(scratch_.path("expired"), "m.receiver.1", -30);
+  listen({scratch_.path("expired"), "m.sender.1"});
+  std::stop_source stop;
+  auto accepted = accept({stop.get_token(), {}});
+  auto connected = connect(sender_options());
+  stop.request_stop();
+  ASSERT_FALSE(connected.ok());
+  EXPECT_EQ(connected.error().code, ErrorCode::kForbidden) << connected.error().message;
+  EXPECT_FALSE(accepted.get().ok());
+}
+
+// Bytes that come one by one are no reason to wait longer.
+TEST_F(TlsTest, WhoNeverEndsItsHandshakeIsDropped) {
+  auto options = receiver_options();
+  options.handshake_timeout = std::chrono::milliseconds(100);
+  listen(options);
+  std::stop_source stop;
+  auto accepted = accept({stop.get_token(), {}});
+  const UniqueFd slow = raw_connection(listener_->port());
+  const char head[] = {22, 3, 1, 64, 0};  // of a record of 16 KiB
+  EXPECT_EQ(::send(slow.get(), head, sizeof head, MSG_NOSIGNAL), 5);
+  pollfd ended{slow.get(), POLLIN, 0};
+  while (::poll(&ended, 1, /*milliseconds=*/5) == 0) {
+    if (::send(slow.get(), "", 1, MSG_NOSIGNAL) != 1) break;
+  }
+  stop.request_stop();
+  EXPECT_FALSE(accepted.get().ok());
 }
 
 TEST_F(TlsTest, UnusableFilesAreNamed) {
