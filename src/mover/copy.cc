@@ -114,7 +114,7 @@ class Credentials {
 // The receiver's process: tells its port, takes the tree, and says by its status whether it did.
 // Why not, the sender hears over the session.
 int receive(const Credentials& credentials, const std::string& uid, int to, bool resume,
-            int tell_port) {
+            bool projects, int tell_port) {
   const auto complain = [](const Error& error) {
     log::error("receiver", {{"error", error.message}});
     return EXIT_FAILURE;
@@ -124,7 +124,7 @@ int receive(const Credentials& credentials, const std::string& uid, int to, bool
   if (!listener) return complain(listener.error());
   const uint16_t port = listener->port();
   if (::write(tell_port, &port, sizeof port) != sizeof port) return EXIT_FAILURE;
-  const std::vector<transfer::SessionVolume> volumes = {{kVolume, to, {}, nullptr}};
+  const std::vector<transfer::SessionVolume> volumes = {{kVolume, to, {}, nullptr, projects}};
   transfer::SessionOptions options;
   options.resume = resume;
   auto received = transfer::receive_session(*listener, {uid, kEpoch}, volumes, options);
@@ -181,7 +181,8 @@ Result<CopyReport> send(const transfer::Connect& connect, const std::string& uid
   transfer::SessionOptions options;
   options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
-  transfer::SendSession session(connect, {uid, kEpoch}, {{kVolume, from, {}, nullptr}}, options);
+  transfer::SendSession session(connect, {uid, kEpoch},
+                                {{kVolume, from, {}, nullptr, how.projects}}, options);
   TRANSSHIP_TRY(session.begin());
   for (int round = 0; round + 1 < how.rounds; ++round) {
     auto sent = session.round();
@@ -221,7 +222,8 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(EXIT_FAILURE);
-    ::_exit(receive(**credentials, uid, to->get(), options.resume, port_to.get()));
+    ::_exit(
+        receive(**credentials, uid, to->get(), options.resume, options.projects, port_to.get()));
   }
   Child receiver(pid);
   port_to.reset();

@@ -25,6 +25,7 @@ struct CopyOptions {
   // Run by sh(1) between two rounds, with ROUND (1, 2, …), the one that comes next, in its
   // environment. Empty: nothing is.
   std::string between{};
+  bool projects = true;  // project ids are copied, too
 };
 
 struct CopyRound {

@@ -6,13 +6,18 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/directory_stream.h"
+#include "mover/locks.h"
 #include "mover/migration_directory.h"
+#include "mover/record.h"
 
 namespace transship::mover {
 namespace {
+
+constexpr const char* kRecord = "kept.json";
 
 Status sync_directory(int fd, const std::string& path) {
   if (::fsync(fd) != 0) return errno_error("sync " + path, errno);
@@ -56,6 +61,7 @@ Status Kept::take(const std::string& pod_uid, const std::string& volume,
   if (!made) return made.error();
   auto to = open_beneath(node_.raw_view(), directory(), /*cross_mounts=*/false);
   if (!to) return to.error();
+  TRANSSHIP_TRY(take_flags_off(from->get(), volume));
   Status renamed;
   std::thread([&] {
     renamed = enter_passing_mounts();
@@ -68,6 +74,47 @@ Status Kept::take(const std::string& pod_uid, const std::string& volume,
   if (!renamed.ok()) return renamed;
   TRANSSHIP_TRY(sync_directory(to->get(), directory()));
   return sync_directory(from->get(), volumes);
+}
+
+// rename(2) refuses a directory that is immutable or append-only.
+Status Kept::take_flags_off(int volumes, const std::string& volume) const {
+  auto content = open_beneath(volumes, volume, /*cross_mounts=*/false);
+  if (!content) return content.error();
+  auto locks = find_locks(content->get(), /*children=*/false);
+  if (!locks) return locks.error();
+  if (locks->empty()) return {};
+  auto home = make_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  auto record = read_record(home->get(), kRecord);
+  if (!record) return record.error();
+  nlohmann::json value = *record ? std::move(**record) : nlohmann::json::object();
+  value["locks"][volume] = to_value(*locks);
+  TRANSSHIP_TRY(write_record(home->get(), kRecord, value));
+  return take_off(*locks, content->get());
+}
+
+Status Kept::restore_flags(const std::string& volume) const {
+  auto home = open_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  if (!*home) return {};
+  auto record = read_record((*home)->get(), kRecord);
+  if (!record) return record.error();
+  if (!*record) return {};
+  auto content = open(volume);
+  if (!content) return content.error();
+  try {
+    const nlohmann::json& locks = (*record)->at("locks");
+    const auto found = locks.find(volume);
+    return found == locks.end() ? Status() : put_on(locks_of(*found), content->get());
+  } catch (const nlohmann::json::exception& problem) {
+    return Error{ErrorCode::kCorrupt, std::string(kRecord) + ": " + problem.what()};
+  }
+}
+
+Status Kept::forget() const {
+  auto home = open_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  return *home ? remove_record((*home)->get(), kRecord) : Status();
 }
 
 Status Kept::check_empty() const {

@@ -66,8 +66,8 @@ LiveSession::LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> 
 std::vector<transfer::SessionVolume> LiveSession::session_volumes() const {
   std::vector<transfer::SessionVolume> session;
   for (size_t i = 0; i < volumes_.size(); ++i) {
-    session.push_back(
-        {volumes_[i].name, volumes_[i].directory.get(), *volumes_[i].totals, counters_[i].get()});
+    session.push_back({volumes_[i].name, volumes_[i].directory.get(), *volumes_[i].totals,
+                       counters_[i].get(), volumes_[i].projects});
   }
   return session;
 }

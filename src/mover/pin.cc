@@ -228,6 +228,7 @@ Status Pins::keep_volume(const std::string& pod_uid, const std::string& volume) 
     TRANSSHIP_TRY(kept_.take(pod_uid, volume,
                              [&] { return uncover(empty_dir_path(pod_uid, volume), volume); }));
   }
+  TRANSSHIP_TRY(kept_.restore_flags(volume));
   // The cover has come along with the directory that it is mounted on.
   TRANSSHIP_TRY(uncover(kept_.path(volume), volume));
   return unpin(volume);
@@ -324,6 +325,7 @@ Status Pins::release(bool discard, const Deadline& deadline) const {
   TRANSSHIP_TRY(remove_tree(directory, "pins", deadline));
   TRANSSHIP_TRY(remove_tree(directory, "covers", deadline));
   TRANSSHIP_TRY(remove_tree(directory, "kept", deadline));
+  TRANSSHIP_TRY(kept_.forget());
   return remove_record(directory, kRecord);
 }
 

@@ -73,7 +73,7 @@ Status Placement::place_volume(int home, const std::string& pod_uid, const Mover
   auto source = open_source(volume);
   if (!source) return source.error();
   if (!source->directory.valid()) {
-    return write(home, pod_uid, volume.name, {Stage::kPlaced, {}});
+    return write(home, pod_uid, volume.name, {Stage::kPlaced, {}, {}});
   }
   auto target = open_target(pod_uid, volume);
   if (!target) return target.error();
@@ -87,24 +87,31 @@ Status Placement::place_volume(int home, const std::string& pod_uid, const Mover
     struct stat status {};
     if (::fstat(source->directory.get(), &status) != 0)
       return errno_error("stat the source", errno);
-    *progress = {Stage::kPlacing, status.st_mtim};
+    auto locks = find_locks(source->directory.get(), /*children=*/!volume.memory);
+    if (!locks) return locks.error();
+    *progress = {Stage::kPlacing, status.st_mtim, std::move(locks).value()};
     TRANSSHIP_TRY(write(home, pod_uid, volume.name, *progress));
   }
-  TRANSSHIP_TRY(fill(volume, *source, target->get(), progress->modified, deadline));
+  TRANSSHIP_TRY(fill(volume, *source, target->get(), *progress, deadline));
   progress->stage = Stage::kPlaced;
   return write(home, pod_uid, volume.name, *progress);
 }
 
 Status Placement::fill(const MoverVolume& volume, const Source& source, int target,
-                       timespec modified, const Deadline& deadline) const {
+                       const Progress& progress, const Deadline& deadline) const {
   const int from = source.directory.get();
   if (volume.memory) {
     // What an interrupted copy left is ours: the gate has held everybody else back.
     TRANSSHIP_TRY(empty_directory(target, deadline));
     return copy_volume(from, target, source.digest, deadline);
   }
+  // Of what an interrupted try had moved already, too.
+  TRANSSHIP_TRY(take_off(progress.locks, from));
+  TRANSSHIP_TRY(take_off(progress.locks, target));
+  TRANSSHIP_TRY(give_project(from, target, deadline));
   TRANSSHIP_TRY(move_children(from, target, deadline));
-  TRANSSHIP_TRY(copy_root_metadata(from, target, modified));
+  TRANSSHIP_TRY(copy_root_metadata(from, target, progress.modified));
+  TRANSSHIP_TRY(put_on(progress.locks, target));
   if (::syncfs(target) != 0) return errno_error("sync the volume", errno);
   return {};
 }
@@ -143,6 +150,7 @@ Result<Placement::Progress> Placement::read(int home, const std::string& pod_uid
     Progress progress;
     progress.stage = found->at("stage") == kPlaced ? Stage::kPlaced : Stage::kPlacing;
     progress.modified = {found->at("modifiedSeconds"), found->at("modifiedNanoseconds")};
+    if (found->contains("locks")) progress.locks = locks_of(found->at("locks"));
     return progress;
   } catch (const nlohmann::json::exception& problem) {
     return Error{ErrorCode::kCorrupt, record_ + ": " + problem.what()};
@@ -157,7 +165,8 @@ Status Placement::write(int home, const std::string& pod_uid, const std::string&
   value["volumes"][volume] = {{"podUid", pod_uid},
                               {"stage", progress.stage == Stage::kPlaced ? kPlaced : kPlacing},
                               {"modifiedSeconds", progress.modified.tv_sec},
-                              {"modifiedNanoseconds", progress.modified.tv_nsec}};
+                              {"modifiedNanoseconds", progress.modified.tv_nsec},
+                              {"locks", to_value(progress.locks)}};
   return write_record(home, record_, value);
 }
 

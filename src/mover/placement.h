@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "mover/deadline.h"
+#include "mover/locks.h"
 #include "mover/node.h"
 
 namespace transship::mover {
@@ -54,13 +55,14 @@ class Placement {
   struct Progress {
     Stage stage = Stage::kNone;
     timespec modified{};  // of the source's root before anything was moved out of it
+    Locks locks;          // of the source, before they were taken off
   };
   [[nodiscard]] Result<Progress> read(int home, const std::string& pod_uid,
                                       const std::string& volume) const;
   [[nodiscard]] Status write(int home, const std::string& pod_uid, const std::string& volume,
                              const Progress& progress) const;
   [[nodiscard]] Status fill(const api::MoverVolume& volume, const Source& source, int target,
-                            timespec modified, const Deadline& deadline) const;
+                            const Progress& progress, const Deadline& deadline) const;
   [[nodiscard]] Status place_volume(int home, const std::string& pod_uid,
                                     const api::MoverVolume& volume, const OpenSource& open_source,
                                     const Deadline& deadline) const;

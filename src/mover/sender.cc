@@ -105,6 +105,7 @@ Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request)
     auto directory = open_volume(request.pod_uid, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     OpenVolume open{volume.name, std::move(directory).value()};
+    open.projects = !volume.empty_dir;
     {
       // Another walk would be part of the downtime.
       const MutexLock lock(inspecting_);

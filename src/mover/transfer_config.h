@@ -34,6 +34,8 @@ struct OpenVolume {
   UniqueFd directory;
   // Sending: about what it holds, for progress, where that is known; else it is counted first.
   std::optional<transfer::TreeTotals> totals{};
+  // Project ids go along: not those of emptyDirs, which are the node's.
+  bool projects = true;
 };
 
 }  // namespace transship::mover

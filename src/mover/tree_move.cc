@@ -13,9 +13,14 @@
 #include <vector>
 
 #include "base/directory_stream.h"
+#include "mover/node.h"
+#include "transfer/entry.h"
+#include "transfer/inode_attributes.h"
 
 namespace transship::mover {
 namespace {
+
+using transfer::InodeAttributes;
 
 Result<std::set<std::string>> xattr_names(int fd) {
   std::vector<char> names;
@@ -74,6 +79,42 @@ Status copy_xattrs(int from, int to) {
   return {};
 }
 
+// But those that forbid changes, which come last.
+Status copy_flags(int from, int to) {
+  InodeAttributes attributes;
+  if (!transfer::read_attributes({from, "", /*directory=*/true, /*projects=*/false}, attributes))
+    return errno_error("read the flags of the volume's root", errno);
+  attributes.flags &= static_cast<uint8_t>(~InodeAttributes::kLocking);
+  if (const auto failed =
+          transfer::set_attributes({to, "", /*directory=*/true, /*projects=*/false}, attributes))
+    return errno_error("set " + failed->what + " of the volume's root", failed->error);
+  return {};
+}
+
+// Directories are added to those that wait.
+Status give_project_to(int directory, const std::string& name, uint32_t project,
+                       std::vector<UniqueFd>& waiting) {
+  struct stat status {};
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno_error("stat " + name, errno);
+  const bool opens = S_ISDIR(status.st_mode) || S_ISREG(status.st_mode);
+  UniqueFd fd(opens ? ::openat(directory, name.c_str(),
+                               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+                    : -1);
+  if (opens && !fd.valid()) return errno_error("open " + name, errno);
+  const transfer::AttributePlace place{opens ? fd.get() : directory, opens ? "" : name,
+                                       S_ISDIR(status.st_mode)};
+  InodeAttributes attributes;
+  if (!transfer::read_attributes(place, attributes))
+    return errno_error("read the project id of " + name, errno);
+  attributes.project = project;
+  if (S_ISDIR(status.st_mode)) attributes.flags |= InodeAttributes::kProjectInherit;
+  const auto failed = transfer::set_attributes(place, attributes);
+  if (failed && opens) return errno_error("set " + failed->what + " of " + name, failed->error);
+  if (S_ISDIR(status.st_mode)) waiting.push_back(std::move(fd));
+  return {};
+}
+
 }  // namespace
 
 Status move_children(int from, int to, const Deadline& deadline) {
@@ -88,9 +129,32 @@ Status move_children(int from, int to, const Deadline& deadline) {
     }
     if (errno == EXDEV) {
       return Error{ErrorCode::kPreconditionFailed,
-                   "move " + name + ": source and volume are on different file systems or mounts"};
+                   "move " + name +
+                       ": source and volume are on different file systems or mounts, or the volume "
+                       "has a project id that it does not have"};
     }
     return errno_error("move " + name, errno);
+  }
+  return {};
+}
+
+Status give_project(int from, int to, const Deadline& deadline) {
+  InodeAttributes given;
+  if (!transfer::read_attributes({to, "", /*directory=*/true}, given))
+    return errno_error("read the project id of the volume", errno);
+  if ((given.flags & InodeAttributes::kProjectInherit) == 0) return {};
+  std::vector<UniqueFd> waiting;
+  auto top = open_beneath(from, ".", /*cross_mounts=*/false);
+  if (!top) return top.error();
+  waiting.push_back(std::move(top).value());
+  while (!waiting.empty()) {
+    TRANSSHIP_TRY(deadline.check("give the content the volume's project id"));
+    const UniqueFd directory = std::move(waiting.back());
+    waiting.pop_back();
+    auto names = list_directory(directory.get());
+    if (!names) return names.error();
+    for (const std::string& name : *names)
+      TRANSSHIP_TRY(give_project_to(directory.get(), name, given.project, waiting));
   }
   return {};
 }
@@ -105,6 +169,7 @@ Status copy_root_metadata(int from, int to, timespec modified) {
   if (::fchmod(to, status.st_mode & 07777U) != 0) {
     return errno_error("set the mode of the volume's root", errno);
   }
+  if (const Status copied = copy_flags(from, to); !copied.ok()) return copied;
   const std::array<timespec, 2> times = {{{0, UTIME_OMIT}, modified}};
   if (::futimens(to, times.data()) != 0)
     return errno_error("set the time of the volume's root", errno);

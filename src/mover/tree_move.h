@@ -13,9 +13,15 @@ namespace transship::mover {
 // What was moved before an error stays moved; calling it again goes on.
 Status move_children(int from, int to, const Deadline& deadline);
 
+// Where `to` hands a project id down (kubelet gives them to emptyDirs for its quotas), all that is
+// in `from` gets it: nothing else could be renamed there, or would be counted. Links, FIFOs,
+// devices and sockets keep theirs where the kernel cannot set it (before Linux 6.17). kForbidden
+// names an immutable entry, on file systems that do not allow it there.
+Status give_project(int from, int to, const Deadline& deadline);
+
 // Gives the directory `to` the owner, xattrs (ACLs among them, SELinux labels not: they are the new
-// pod's) and mode of `from`, and the modification time `modified`: that of `from` before anything
-// was moved out of it.
+// pod's), mode and inode flags of `from`, and the modification time `modified`: that of `from`
+// before anything was moved out of it.
 Status copy_root_metadata(int from, int to, timespec modified);
 
 }  // namespace transship::mover

@@ -10,6 +10,7 @@
 #include "base/directory_stream.h"
 #include "base/unique_fd.h"
 #include "mover/node.h"
+#include "transfer/entry_metadata.h"
 
 namespace transship::mover {
 namespace {
@@ -34,6 +35,9 @@ struct Level {
 Result<Level> descend(int parent, const std::string& name) {
   auto fd = open_beneath(parent, name, /*cross_mounts=*/false);
   if (!fd) return fd.error().during("remove " + name);
+  // Immutable or append-only, it would let nothing go.
+  if (const auto failed = transfer::unlock_inode(fd->get(), "", S_IFDIR, /*projects=*/false))
+    return transfer::write_error(*failed, name);
   auto stream = DirectoryStream::open(fd->get());
   if (!stream) return stream.error();
   return Level{std::move(fd).value(), std::move(stream).value(), name};
@@ -48,7 +52,10 @@ Result<bool> unlink_or_directory(int parent, const std::string& name) {
         S_ISDIR(status.st_mode)) {
       return true;
     }
-    return errno_error("remove " + name + " (is it immutable?)", EPERM);
+    if (transfer::unlock_inode(parent, name, status.st_mode, /*projects=*/false) ||
+        ::unlinkat(parent, name.c_str(), 0) != 0)
+      return errno_error("remove " + name + " (is it immutable?)", EPERM);
+    return false;
   }
   return refused(name, errno);
 }

@@ -1,5 +1,5 @@
 // Removing trees of data without ever leaving them: by descriptors, beneath a held directory, never
-// through a symlink and never into a mount.
+// through a symlink and never into a mount. Immutable and append-only entries go, too.
 #pragma once
 
 #include <string>

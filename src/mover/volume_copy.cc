@@ -5,7 +5,8 @@
 namespace transship::mover {
 
 Status copy_volume(int from, int to, const std::string& digest, const Deadline& deadline) {
-  auto copied = transfer::copy_tree(from, to, {deadline.stop(), deadline.end()});
+  auto copied = transfer::copy_tree(from, to, {deadline.stop(), deadline.end()}, nullptr,
+                                    /*projects=*/false);
   if (!copied) return copied.error();
   if (digest.empty() || copied->digest == digest) return {};
   return Error{ErrorCode::kCorrupt,

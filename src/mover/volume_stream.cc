@@ -43,6 +43,7 @@ Status read_archives(const TransferConfig& config, const TaskRequest& request,
     transfer::ReceiveOptions options;
     options.until = until_of(deadline);
     options.progress = counters[i].get();
+    options.projects = volumes[i].projects;
     auto received = transfer::read_archive(directory->get(), name, volume.get(), options);
     if (!received) return received.error().during("extract volume " + name);
     auto verified =
@@ -61,7 +62,8 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
   if (!listener) return listener.error();
   std::vector<transfer::SessionVolume> session;
   for (size_t i = 0; i < volumes.size(); ++i) {
-    session.push_back({volumes[i].name, volumes[i].directory.get(), {}, counters[i].get()});
+    session.push_back(
+        {volumes[i].name, volumes[i].directory.get(), {}, counters[i].get(), volumes[i].projects});
   }
   transfer::SessionOptions options;
   options.until = until_of(deadline);
@@ -99,7 +101,8 @@ Status archive_volumes(const TransferConfig& config, const TaskRequest& request,
   auto directory = archive_directory(config, request.archive_directory, /*make=*/true);
   if (!directory) return directory.error();
   for (size_t i = 0; i < volumes.size(); ++i) {
-    const transfer::SendOptions options{until_of(deadline), counters[i].get(), &progress.bandwidth};
+    const transfer::SendOptions options{until_of(deadline), counters[i].get(), &progress.bandwidth,
+                                        volumes[i].projects};
     auto sent = transfer::write_archive(directory->get(), volumes[i].name,
                                         volumes[i].directory.get(), options);
     if (!sent) return sent.error().during("archive volume " + volumes[i].name);

@@ -15,7 +15,9 @@ namespace transship::transfer {
 namespace {
 
 // A default ACL would be inherited, and attributes that the volume's root does not have would stay.
-Status drop_inherited(int root) {
+Status drop_inherited(int root, bool projects) {
+  const AttributePlace flags{root, "", /*directory=*/true, projects};
+  if (!clear_flags(flags)) return errno_error("take the inode flags off the destination", errno);
   const XattrPlace place(root);
   auto xattrs = place.read(".");
   if (!xattrs) return xattrs.error();
@@ -32,7 +34,7 @@ Status drop_inherited(int root) {
 
 }  // namespace
 
-Result<bool> prepare_destination(int directory) {
+Result<bool> prepare_destination(int directory, bool projects) {
   auto root = open_for_reading(directory, ".", O_DIRECTORY, ".");
   if (!root) return root.error();
   auto names = list_directory(root->get());
@@ -48,7 +50,7 @@ Result<bool> prepare_destination(int directory) {
     return Error{ErrorCode::kPreconditionFailed,
                  "the destination is not empty: it holds " + quoted(name)};
   }
-  TRANSSHIP_TRY(drop_inherited(root->get()));
+  TRANSSHIP_TRY(drop_inherited(root->get(), projects));
   return lost_and_found;
 }
 

@@ -11,7 +11,8 @@ namespace transship::transfer {
 inline constexpr std::string_view kLostAndFound = "lost+found";
 
 // kPreconditionFailed unless the directory is empty but for an empty lost+found; whether that is
-// there. Takes away what entries would inherit from it, and what it has that might not come.
-Result<bool> prepare_destination(int directory);
+// there. Takes away what entries would inherit from it, and what it has that might not come; not
+// its project id unless `projects` are carried.
+Result<bool> prepare_destination(int directory, bool projects);
 
 }  // namespace transship::transfer

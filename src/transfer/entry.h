@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "transfer/inode_attributes.h"
 
 struct statx;
 
@@ -44,6 +45,7 @@ struct Entry {
   uint32_t device_major = 0;  // devices
   uint32_t device_minor = 0;
   std::vector<Xattr> xattrs;  // sorted by name
+  InodeAttributes attributes;
 };
 
 // Everything but path, link target and attributes. kInvalid for a type that Linux does not have.

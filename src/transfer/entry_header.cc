@@ -90,6 +90,10 @@ std::string encode_records(const EntryHeader& header) {
   for (const Xattr& xattr : entry.xattrs) {
     append_pax_record(text, pax::xattr_key(xattr.name), xattr.value);
   }
+  if (entry.attributes.flags != 0)
+    append_pax_record(text, pax::kFlags, flag_names(entry.attributes.flags));
+  if (entry.attributes.project != 0)
+    append_pax_record(text, pax::kProject, std::to_string(entry.attributes.project));
   if (entry.kind == EntryKind::kSocket) append_pax_record(text, pax::kType, "socket");
   if (header.linkable) append_pax_record(text, pax::kLinkable, "1");
   if (header.previous) append_pax_record(text, pax::kPrevious, to_hex(*header.previous));

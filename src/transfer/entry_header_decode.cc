@@ -55,9 +55,17 @@ bool take_end_record(std::string_view key, std::string_view value, EntryHeader& 
   return true;
 }
 
+bool take_flags(std::string_view value, Entry& entry) {
+  const auto flags = parse_flag_names(value);
+  entry.attributes.flags = flags.value_or(0);
+  return flags.has_value();
+}
+
 bool take_vendor_record(std::string_view key, std::string_view value, EntryHeader& header) {
   if (key == pax::kType) {
     header.entry.kind = EntryKind::kSocket;
+  } else if (key == pax::kProject) {
+    return parse_id(value, header.entry.attributes.project);
   } else if (key == pax::kLinkable) {
     header.linkable = true;
   } else if (key == pax::kPrevious) {
@@ -89,6 +97,8 @@ bool take_record(std::string_view key, const std::string& value, EntryHeader& he
     return parse_pax_time(value, entry.mtime_seconds, entry.mtime_nanoseconds);
   } else if (key.starts_with(pax::kXattr)) {
     entry.xattrs.push_back({pax::xattr_name(key), value});
+  } else if (key == pax::kFlags) {
+    return take_flags(value, entry);
   } else if (key.starts_with("TRANSSHIP.")) {
     return take_vendor_record(key, value, header);
   } else {
@@ -122,6 +132,9 @@ bool consistent(const EntryHeader& header) {
          (device || (entry.device_major == 0 && entry.device_minor == 0)) &&
          (!header.hard_link || (entry.kind == EntryKind::kRegular && !header.linkable)) &&
          (entry.kind != EntryKind::kDirectory || !header.linkable) &&
+         (entry.attributes.flags &
+          ~InodeAttributes::carried(entry.kind == EntryKind::kDirectory, regular)) == 0 &&
+         (!header.hard_link || !entry.attributes.any()) &&
          header.end.has_value() == (entry.path == ".") &&
          (!header.end || entry.kind == EntryKind::kDirectory);
 }

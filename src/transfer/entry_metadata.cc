@@ -56,6 +56,35 @@ Written set_all(const XattrPlace& place, const Metadata& metadata, const Metadat
   return {};
 }
 
+Written set_unlocking(AttributePlace place, const Metadata& metadata, const MetadataSteps& steps) {
+  if (!steps.attributes) return {};
+  place.directory = metadata.directory;
+  place.projects = steps.projects;
+  InodeAttributes attributes = metadata.attributes;
+  attributes.flags &= static_cast<uint8_t>(~InodeAttributes::kLocking);
+  if (auto failed = set_attributes(place, attributes))
+    return WriteFailure{"set " + failed->what + " of", failed->error, failed->remedy};
+  return {};
+}
+
+// Where flags of what has a name can be reached: files and directories by a descriptor.
+struct OpenPlace {
+  UniqueFd own;
+  AttributePlace place;
+};
+
+std::optional<OpenPlace> open_place(int fd, const std::string& name, uint32_t mode) {
+  OpenPlace open;
+  open.place = {fd, name, S_ISDIR(mode), true};
+  if (name.empty() || !(S_ISDIR(mode) || S_ISREG(mode))) return open;
+  auto found = open_for_reading(fd, name, 0, name);
+  if (!found) return std::nullopt;
+  open.own = std::move(found).value();
+  open.place.fd = open.own.get();
+  open.place.name.clear();
+  return open;
+}
+
 int chmod_special(int directory, const std::string& name, uint32_t mode) {
   auto fd = open_beneath(directory, name, O_PATH | O_NOFOLLOW, name);
   if (!fd) return -1;
@@ -68,17 +97,37 @@ Result<Metadata> metadata_of(const Entry& entry) {
       return corrupt(entry.path, "extended attribute " + quoted(xattr.name) + " is none to be set");
     }
   }
-  return Metadata{entry.mode,  entry.uid, entry.gid, entry.mtime_seconds, entry.mtime_nanoseconds,
-                  entry.xattrs};
+  return Metadata{entry.mode,
+                  entry.uid,
+                  entry.gid,
+                  entry.mtime_seconds,
+                  entry.mtime_nanoseconds,
+                  entry.xattrs,
+                  entry.kind == EntryKind::kDirectory,
+                  entry.attributes};
 }
 
 Status status_of(const Written& failed, const Entry& entry) {
-  return failed ? path_error(failed->tried, entry.path, failed->error) : Status();
+  return failed ? write_error(*failed, entry.path) : Status();
 }
 
-constexpr MetadataSteps kNew{.owner = true, .mode = true, .drop_xattrs = false};
+MetadataSteps steps_of(const Entry& entry, bool projects) {
+  // A directory may have been there, and inherit its project id to all that is in it.
+  const bool attributes = entry.attributes.any() || entry.kind == EntryKind::kDirectory;
+  return {.owner = true,
+          .mode = true,
+          .drop_xattrs = false,
+          .attributes = attributes,
+          .projects = projects};
+}
 
 }  // namespace
+
+Error write_error(const WriteFailure& failed, std::string_view path) {
+  Error error = creation_error(failed.tried, path, failed.error);
+  if (!failed.remedy.empty()) error.message += ": " + failed.remedy;
+  return error;
+}
 
 Written set_metadata(int fd, const Metadata& metadata, const MetadataSteps& steps) {
   auto failed = set_all(
@@ -86,7 +135,7 @@ Written set_metadata(int fd, const Metadata& metadata, const MetadataSteps& step
       [&] { return ::fchmod(fd, metadata.mode); });
   if (failed) return failed;
   if (::futimens(fd, times_of(metadata).values) < 0) return failure("set the times of");
-  return {};
+  return set_unlocking({fd}, metadata, steps);
 }
 
 Written set_metadata(int directory, const std::string& name, bool symlink, const Metadata& metadata,
@@ -102,19 +151,48 @@ Written set_metadata(int directory, const std::string& name, bool symlink, const
   if (failed) return failed;
   if (::utimensat(directory, name.c_str(), times_of(metadata).values, AT_SYMLINK_NOFOLLOW) < 0)
     return failure("set the times of");
-  return {};
+  return set_unlocking({directory, name}, metadata, steps);
 }
 
-Status set_metadata(int fd, const Entry& entry) {
+Status set_metadata(int fd, const Entry& entry, bool projects) {
   auto metadata = metadata_of(entry);
-  return metadata ? status_of(set_metadata(fd, *metadata, kNew), entry) : Status(metadata.error());
+  return metadata ? status_of(set_metadata(fd, *metadata, steps_of(entry, projects)), entry)
+                  : Status(metadata.error());
 }
 
-Status set_metadata(int directory, const std::string& name, const Entry& entry) {
+Status set_metadata(int directory, const std::string& name, const Entry& entry, bool projects) {
   auto metadata = metadata_of(entry);
   if (!metadata) return metadata.error();
   const bool symlink = entry.kind == EntryKind::kSymlink;
-  return status_of(set_metadata(directory, name, symlink, *metadata, kNew), entry);
+  const MetadataSteps steps = steps_of(entry, projects);
+  return status_of(set_metadata(directory, name, symlink, *metadata, steps), entry);
+}
+
+Written lock_inode(int fd, const std::string& name, uint32_t mode,
+                   const InodeAttributes& attributes, bool projects) {
+  auto open = open_place(fd, name, mode);
+  if (!open) return failure("open");
+  open->place.projects = projects;
+  if (auto failed = set_attributes(open->place, attributes))
+    return WriteFailure{"set " + failed->what + " of", failed->error, failed->remedy};
+  return {};
+}
+
+Written unlock_inode(int fd, const std::string& name, uint32_t mode, bool projects) {
+  auto open = open_place(fd, name, mode);
+  if (!open) return failure("open");
+  open->place.projects = projects;
+  if (!clear_flags(open->place)) return failure("take the flags off");
+  return {};
+}
+
+Written read_inode(int fd, const std::string& name, uint32_t mode, bool projects,
+                   InodeAttributes& found) {
+  auto open = open_place(fd, name, mode);
+  if (!open) return failure("open");
+  open->place.projects = projects;
+  if (!read_attributes(open->place, found)) return failure("read the flags of");
+  return {};
 }
 
 }  // namespace transship::transfer

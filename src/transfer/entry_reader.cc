@@ -49,7 +49,7 @@ Status check_unchanged(const WalkedEntry& walked, int file) {
   return unchanged(walked.stat, *now) ? Status() : changed(walked.path);
 }
 
-Result<Entry> read_entry(const WalkedEntry& walked, int file) {
+Result<Entry> read_entry(const WalkedEntry& walked, int file, bool projects) {
   auto entry = entry_of(walked.stat);
   if (!entry) return entry.error().during(quoted(walked.path));
   entry->path = walked.path;
@@ -65,6 +65,12 @@ Result<Entry> read_entry(const WalkedEntry& walked, int file) {
     return xattrs.error().code == ErrorCode::kNotFound ? vanished(xattrs.error()) : xattrs.error();
   }
   entry->xattrs = std::move(xattrs).value();
+  const AttributePlace flags{fd >= 0 ? fd : walked.parent, fd >= 0 ? "" : walked.name,
+                             walked.directory >= 0, projects};
+  if (!read_attributes(flags, entry->attributes)) {
+    const Error error = path_error("read the inode flags of", walked.path, errno);
+    return error.code == ErrorCode::kNotFound ? vanished(error) : error;
+  }
   return entry;
 }
 

@@ -15,7 +15,8 @@ Result<UniqueFd> open_walked_file(const WalkedEntry& walked);
 // kConflict where the open file is not as it was found.
 Status check_unchanged(const WalkedEntry& walked, int file);
 
-// The whole entry; `file` is the open regular file, -1 for all others.
-Result<Entry> read_entry(const WalkedEntry& walked, int file);
+// The whole entry, with its project id if `projects`; `file` is the open regular file, -1 for all
+// others.
+Result<Entry> read_entry(const WalkedEntry& walked, int file, bool projects);
 
 }  // namespace transship::transfer

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kFrame = 256 << 10;
 constexpr int64_t kChunk = 256 << 10;
+constexpr int64_t kHoleUnit = 64 << 10;  // no file system has larger blocks
 constexpr BatchLimits kLimits{.items = 64, .bytes = kSmallFile, .queued = 8};
 
 }  // namespace
@@ -71,7 +72,9 @@ class FileSender::Worker {
       return lost(item, "open", ENOENT);
     auto taken = take_xattrs(*item.node, XattrPlace(file), file, "", options_.final);
     if (!taken) return taken.error().during(path(item));
-    note(*item.node, *taken);
+    auto flags = take_flags(*item.node, file, "", options_.projects);
+    if (!flags) return flags.error().during(path(item));
+    note(*item.node, *taken, *flags);
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
                ? send_small(item, opened)
@@ -237,11 +240,13 @@ class FileSender::Worker {
       const int64_t end = i < now.extents.size() ? now.extents[i].offset : item.node->size;
       for (const Extent& hole : intersection(known.extents, {position, end - position})) {
         open_large(item);
+        // To a block's end, where the file once ended within one: else that would stay allocated.
+        const int64_t to = std::min(end, (hole.end() + kHoleUnit - 1) / kHoleUnit * kHoleUnit);
         Encoder(out_)
             .op(Op::kHole)
             .number(item.id)
             .number(static_cast<uint64_t>(hole.offset))
-            .number(static_cast<uint64_t>(hole.length));
+            .number(static_cast<uint64_t>(to - hole.offset));
         if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
       }
       if (i < now.extents.size()) position = now.extents[i].end();
@@ -290,7 +295,10 @@ class FileSender::Worker {
         take_xattrs(node, place, item.handle->get(), std::string(item.name), options_.final);
     if (!taken && taken.error().code == ErrorCode::kNotFound && !options_.final) return {};
     if (!taken) return taken.error().during(path(item));
-    note(node, *taken);
+    auto flags = take_flags(node, item.handle->get(), std::string(item.name), options_.projects);
+    if (!flags && flags.error().code == ErrorCode::kNotFound && !options_.final) return {};
+    if (!flags) return flags.error().during(path(item));
+    note(node, *taken, *flags);
     if (changed_ || retargeted)
       start(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata, item).metadata(node);
     settle(node, true);
@@ -305,9 +313,9 @@ class FileSender::Worker {
     return encoder;
   }
 
-  void note(const Node& node, const XattrsTaken& taken) {
+  void note(const Node& node, const XattrsTaken& taken, bool other_flags) {
     sure_ = taken.sure;
-    changed_ = taken.changed || node.has(Node::kFresh | Node::kStale);
+    changed_ = taken.changed || other_flags || node.has(Node::kFresh | Node::kStale);
   }
 
   // Whether an entry that goes, or that something else takes the name of, fails like that.

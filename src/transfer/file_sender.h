@@ -24,8 +24,9 @@ struct FileItem {
 class FileSender {
  public:
   struct Options {
-    bool final = false;  // what is not as it was when it was looked at is an error (kConflict)
-    int64_t block = 0;   // bytes (BlockMap)
+    bool final = false;    // what is not as it was when it was looked at is an error (kConflict)
+    int64_t block = 0;     // bytes (BlockMap)
+    bool projects = true;  // project ids are carried
     Until until;
     Progress* progress = nullptr;
     bool on_disk = false;  // there is a page cache to be left as it is (PageCacheTrace)

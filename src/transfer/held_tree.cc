@@ -13,6 +13,7 @@
 
 #include "transfer/batch_workers.h"
 #include "transfer/beneath.h"
+#include "transfer/entry_metadata.h"
 #include "transfer/file_sender.h"
 #include "transfer/survey.h"
 #include "transfer/xattrs.h"
@@ -146,6 +147,7 @@ class Reader {
     const std::string name(item.name);
     const int fd = item.handle->get();
     TRANSSHIP_TRY(take_xattrs(item, name.empty() ? XattrPlace(fd) : XattrPlace(fd, name)));
+    TRANSSHIP_TRY(take_flags(item, {fd, name, node.is_directory(), options_.receive.projects}));
     if (!S_ISLNK(node.mode)) return {};
     std::string target(PATH_MAX, '\0');
     const ssize_t length = ::readlinkat(fd, name.c_str(), target.data(), target.size());
@@ -162,12 +164,22 @@ class Reader {
     return {};
   }
 
+  Status take_flags(const Item& item, const AttributePlace& place) {
+    InodeAttributes found;
+    if (!read_attributes(place, found))
+      return path_error("read the inode flags of", path(item), errno);
+    item.node->set_attributes(found);
+    if (item.node->flags_in_the_way()) item.node->set(Node::kFlagged);
+    return {};
+  }
+
   // Its digest is known already where it is not kUnverified.
   Status read_file(const Item& item) {
     Node& node = *item.node;
     auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, path(item));
     if (!file) return file.error();
     TRANSSHIP_TRY(take_xattrs(item, XattrPlace(file->get())));
+    TRANSSHIP_TRY(take_flags(item, {file->get(), "", false, options_.receive.projects}));
     if (node.has(Node::kUnverified)) TRANSSHIP_TRY(hash(item, file->get()));
     auto now = stat_beneath(file->get(), "", path(item));
     if (!now) return now.error();
@@ -300,7 +312,12 @@ class HeldTree {
         if (!shared[child.node]) continue;
         auto handle = handles.open(directory);
         if (!handle) return handle.error();
-        if (::unlinkat((*handle)->get(), std::string(child.name()).c_str(), 0) < 0)
+        const std::string name(child.name());
+        const uint32_t mode = inventory_.at(child.node).mode;
+        for (const auto& failed : {unlock_inode((*handle)->get(), "", S_IFDIR, options_.projects),
+                                   unlock_inode((*handle)->get(), name, mode, options_.projects)})
+          if (failed) return write_error(*failed, inventory_.path(directory, name));
+        if (::unlinkat((*handle)->get(), name.c_str(), 0) < 0)
           return path_error("remove", inventory_.path(directory, child.name()), errno);
       }
     }

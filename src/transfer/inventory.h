@@ -14,6 +14,8 @@
 #include "base/result.h"
 #include "transfer/block_map.h"
 #include "transfer/entry.h"
+#include "transfer/inode_attributes.h"
+#include "transfer/node_stat.h"
 #include "transfer/sha256.h"
 #include "transfer/tree.h"
 
@@ -25,24 +27,6 @@ inline constexpr NodeId kRootNode = 0;
 inline constexpr NodeId kTransitNode = 1;  // a directory for what is between two places
 inline constexpr NodeId kFirstNode = 2;    // the first one given out
 inline constexpr NodeId kNoNode = UINT32_MAX;
-
-// What statx(2) says, as far as it is needed.
-struct NodeStat {
-  uint64_t inode = 0;
-  uint64_t blocks = 0;  // of 512 bytes
-  int64_t size = 0;
-  int64_t mtime_seconds = 0;
-  int64_t ctime_seconds = 0;
-  uint32_t mtime_nanoseconds = 0;
-  uint32_t ctime_nanoseconds = 0;
-  uint32_t mode = 0;  // with the type
-  uint32_t uid = 0;
-  uint32_t gid = 0;
-  uint32_t links = 0;
-  uint32_t device_major = 0;
-  uint32_t device_minor = 0;
-};
-NodeStat node_stat(const struct statx& stat);
 
 struct Child {
   NodeId node = kRootNode;
@@ -79,6 +63,7 @@ struct Node {
     kUnverified = 4,  // the receiver's: not read back since it was written
     kSparse = 8,      // the sender's: a file that has holes, perhaps
     kUnsure = 16,     // the sender's: it may have changed without a sign, so it is compared
+    kFlagged = 32,    // the receiver's: it has inode flags on the disk that would be in the way
   };
 
   uint64_t inode = 0;  // of this end; 0: not met yet
@@ -90,10 +75,12 @@ struct Node {
   uint32_t mode = 0;  // with the type; 0: there is no such node (any more)
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint32_t links = 0;         // names in the inventory
+  uint32_t links = 0;  // names in the inventory
+  uint32_t project = 0;
   NodeId parent = kRootNode;  // where one of its names is
   uint16_t round = 0;         // that met it last
   uint8_t flags = 0;
+  uint8_t inode_flags = 0;   // of InodeAttributes
   Sha256::Digest content{};  // regular files
   std::unique_ptr<NodeExtra> extra;
 
@@ -103,6 +90,15 @@ struct Node {
   [[nodiscard]] bool has(uint8_t wanted) const { return (flags & wanted) != 0; }
   void set(uint8_t wanted) { flags = static_cast<uint8_t>(flags | wanted); }
   void clear(uint8_t unwanted) { flags = static_cast<uint8_t>(flags & ~unwanted); }
+  [[nodiscard]] InodeAttributes attributes() const { return {inode_flags, project}; }
+  void set_attributes(const InodeAttributes& attributes) {
+    inode_flags = attributes.flags;
+    project = attributes.project;
+  }
+  // On the disk they hinder later changes: all that a directory hands down, and what forbids.
+  [[nodiscard]] bool flags_in_the_way() const {
+    return (is_directory() ? inode_flags : inode_flags & InodeAttributes::kLocking) != 0;
+  }
   NodeExtra& more();  // made where it is missing
   // Takes everything over that the stat says, but links.
   void take(const NodeStat& stat);

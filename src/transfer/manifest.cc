@@ -23,6 +23,9 @@ Sha256::Digest attributes_digest(const Entry& entry) {
   std::string text = std::to_string(entry.size) + " " + std::to_string(entry.device_major) + " " +
                      std::to_string(entry.device_minor);
   for (const Xattr& xattr : entry.xattrs) text += field(xattr.name) + field(xattr.value);
+  if (entry.attributes.any())
+    text +=
+        " " + flag_names(entry.attributes.flags) + " " + std::to_string(entry.attributes.project);
   Sha256 sha;
   sha.update(text);
   return sha.finish();
@@ -38,7 +41,8 @@ std::string difference(const ManifestEntry& expected, const ManifestEntry& found
   }
   if (expected.content != found.content) return "has other content";
   if (expected.attributes != found.attributes) {
-    return "has another size, device number or other extended attributes";
+    return "has another size, device number or project id, or other extended attributes or inode "
+           "flags";
   }
   if (expected.link_group != found.link_group) return "is hard-linked to other names";
   return "";

@@ -20,7 +20,7 @@ struct ManifestEntry {
   uint32_t path_length = 0;  // the record begins with the path: ".", "./a/b"
   bool regular = false;
   Sha256::Digest content{};     // regular files
-  Sha256::Digest attributes{};  // over size, device number and extended attributes
+  Sha256::Digest attributes{};  // over size, device number and all attributes
   uint64_t link_group = 0;      // not 0: the entries of one inode with several names share it
 
   [[nodiscard]] std::string_view path() const {
@@ -35,6 +35,8 @@ std::string find_record_tail(EntryKind kind, uint32_t permissions, uint32_t uid,
 
 class Manifest {
  public:
+  bool projects = true;  // project ids are compared
+
   // Adds an entry; returns its index. `link_group` as in ManifestEntry.
   size_t add(const Entry& entry, uint64_t link_group);
   // Adds one more name of the inode of entry `first`, all else as there.

@@ -37,18 +37,16 @@ Written write_all(int file, std::string_view data, int64_t offset) {
 }
 
 Metadata metadata_of(const Node& node) {
-  Metadata metadata{node.mode & 07777U,     node.uid, node.gid, node.mtime_seconds,
-                    node.mtime_nanoseconds, {}};
+  Metadata metadata{node.mode & 07777U,
+                    node.uid,
+                    node.gid,
+                    node.mtime_seconds,
+                    node.mtime_nanoseconds,
+                    {},
+                    node.is_directory(),
+                    node.attributes()};
   if (node.extra) metadata.xattrs = node.extra->xattrs;
   return metadata;
-}
-
-// Exactly, whatever is there.
-Written set_all(int fd, const Node& node) { return set_metadata(fd, metadata_of(node), {}); }
-
-// Of what cannot be opened: symbolic links, FIFOs, devices, sockets.
-Written set_all(int directory, const std::string& name, const Node& node) {
-  return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node), {});
 }
 
 Written punch(int file, int64_t offset, int64_t length) {
@@ -82,7 +80,22 @@ Result<UniqueFd> open_existing(const WriteJob& job) {
 
 }  // namespace
 
-NodeWriter::NodeWriter() : umask_(current_umask()), uid_(::geteuid()), gid_(::getegid()) {}
+// Exactly, whatever is there.
+Written NodeWriter::set_all(int fd, const Node& node) const {
+  MetadataSteps steps;
+  steps.projects = projects_;
+  return set_metadata(fd, metadata_of(node), steps);
+}
+
+// Of what cannot be opened: symbolic links, FIFOs, devices, sockets.
+Written NodeWriter::set_all(int directory, const std::string& name, const Node& node) const {
+  MetadataSteps steps;
+  steps.projects = projects_;
+  return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node), steps);
+}
+
+NodeWriter::NodeWriter(bool projects)
+    : projects_(projects), umask_(current_umask()), uid_(::geteuid()), gid_(::getegid()) {}
 
 Written NodeWriter::run(const WriteJob& job) const {
   switch (job.op) {
@@ -133,6 +146,8 @@ Written NodeWriter::new_file(const WriteJob& job) const {
   steps.owner = job.inherits || node.uid != uid_ || node.gid != gid_;
   steps.mode = job.inherits || mode != (mode & 0777U & ~umask_);
   steps.drop_xattrs = job.inherits;
+  steps.attributes = node.attributes().any();
+  steps.projects = projects_;
   return set_metadata(fd, metadata_of(node), steps);
 }
 

@@ -30,16 +30,20 @@ struct WriteJob {
 
 class NodeWriter {
  public:
-  NodeWriter();
+  // `projects`: project ids are carried.
+  explicit NodeWriter(bool projects);
   [[nodiscard]] Written run(const WriteJob& job) const;
-  // All of a directory's metadata, exactly.
+  // All of a directory's metadata, exactly; not yet the flags that forbid changes.
   [[nodiscard]] Written settle(int directory, const Node& node) const;
 
  private:
   [[nodiscard]] Written new_file(const WriteJob& job) const;
   [[nodiscard]] Written new_node(const WriteJob& job) const;
   [[nodiscard]] Written open_large(const WriteJob& job) const;
+  [[nodiscard]] Written set_all(int fd, const Node& node) const;
+  [[nodiscard]] Written set_all(int directory, const std::string& name, const Node& node) const;
 
+  bool projects_;
   uint32_t umask_;
   uint32_t uid_;
   uint32_t gid_;

@@ -100,7 +100,7 @@ class ReceiveSession {
     }
     auto receiver = std::make_unique<RoundReceiver>(
         volume.directory, ReceiveOptions{Until{stop_.get_token(), options_.until.end},
-                                         volume.progress, options_.limits});
+                                         volume.progress, options_.limits, volume.projects});
     const Inventory* known = receivers_[index] ? &receivers_[index]->inventory() : nullptr;
     const Status ready =
         held ? alive([&] { return receiver->resume(announced.bytes, known); }) : receiver->begin();

@@ -36,8 +36,9 @@ Status RoundReceiver::change_name(Op op, Decoder& in) {
   Node& node = inventory_.at(id);
   if (op != Op::kDetach && node.is_directory() != (op == Op::kRemoveDirectory))
     return refuse(directory, name, "it is of another type");
-  auto handle = handles_.open(directory);
+  auto handle = open_to_change(directory);
   if (!handle) return handle.error();
+  TRANSSHIP_TRY(unlock(id, *handle, name));
   if (op == Op::kDetach) {
     if (detached_.contains(id)) return refuse(directory, name, "it is detached twice");
     TRANSSHIP_TRY(open_transit());
@@ -72,7 +73,7 @@ Status RoundReceiver::attach(NodeId id, NodeId directory, std::string_view name)
     return refuse(directory, name, "nothing was detached for it, or its directory is not there");
   auto transit = handles_.open(kTransitNode);
   if (!transit) return transit.error();
-  auto handle = handles_.open(directory);
+  auto handle = open_to_change(directory);
   if (!handle) return handle.error();
   if (::renameat2((*transit)->get(), std::to_string(id).c_str(), (*handle)->get(),
                   std::string(name).c_str(), RENAME_NOREPLACE) < 0)
@@ -101,7 +102,8 @@ Status RoundReceiver::link(NodeId id, NodeId directory, std::string_view name, D
     return refuse(directory, name, "it is a link that cannot be made");
   auto from = handles_.open(there);
   if (!from) return from.error();
-  auto handle = handles_.open(directory);
+  TRANSSHIP_TRY(unlock(id, *from, name_there));
+  auto handle = open_to_change(directory);
   if (!handle) return handle.error();
   if (::linkat((*from)->get(), std::string(name_there).c_str(), (*handle)->get(),
                std::string(name).c_str(), 0) < 0)
@@ -117,7 +119,7 @@ Status RoundReceiver::link(NodeId id, NodeId directory, std::string_view name, D
 // round.
 Status RoundReceiver::open_transit() {
   if (transit_) return {};
-  auto root = handles_.open(kRootNode);
+  auto root = open_to_change(kRootNode);
   if (!root) return root.error();
   std::random_device random;
   char name[40];

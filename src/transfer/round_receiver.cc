@@ -14,10 +14,14 @@
 namespace transship::transfer {
 
 RoundReceiver::RoundReceiver(int root, const ReceiveOptions& options)
-    : root_(root), options_(options), handles_(root, inventory_) {}
+    : root_(root),
+      options_(options),
+      handles_(root, inventory_),
+      lanes_(options.projects),
+      writer_(options.projects) {}
 
 Status RoundReceiver::begin() {
-  auto lost_and_found = prepare_destination(root_);
+  auto lost_and_found = prepare_destination(root_, options_.projects);
   if (!lost_and_found) return lost_and_found.error();
   lost_and_found_ = *lost_and_found;
   return {};
@@ -64,8 +68,7 @@ Error RoundReceiver::refuse(NodeId directory, std::string_view name, const char*
 Status RoundReceiver::failure() {
   const auto failed = lanes_.failure();
   if (!failed) return {};
-  return creation_error(failed->what.tried, inventory_.path(failed->directory, failed->name),
-                        failed->what.error);
+  return write_error(failed->what, inventory_.path(failed->directory, failed->name));
 }
 
 // As errno says.
@@ -157,7 +160,7 @@ Status RoundReceiver::take_directories(std::string_view payload) {
     if (in.failed() || op != Op::kMakeDirectory)
       return refuse(directory, name, "the operation is malformed");
     TRANSSHIP_TRY(check_new(id, directory, name));
-    auto handle = handles_.open(directory);
+    auto handle = open_to_change(directory);
     if (!handle) return handle.error();
     if (lost_and_found_ && directory == kRootNode && name == kLostAndFound) {
       lost_and_found_ = false;
@@ -182,7 +185,7 @@ Status RoundReceiver::settle(NodeId directory) {
   auto handle = handles_.open(directory);
   if (!handle) return handle.error();
   if (const Written failed = writer_.settle((*handle)->get(), inventory_.at(directory)))
-    return path_error(failed->tried, inventory_.path(directory), failed->error);
+    return write_error(*failed, inventory_.path(directory));
   return {};
 }
 
@@ -208,9 +211,10 @@ Result<WriteJob> RoundReceiver::read_job(Decoder& in, std::optional<size_t>& lan
   } else if (job.op == Op::kDirectory) {
     if (!inventory_.is_directory(id))
       return corrupt(".", "metadata come for a directory that is not there");
-    Node& node = inventory_.at(id);
-    in.metadata(node);
-    node.set(Node::kStale | Node::kUnverified);
+    auto handle = open_to_change(id);
+    if (!handle) return handle.error();
+    TRANSSHIP_TRY(take_metadata(in, id));
+    inventory_.at(id).set(Node::kStale | Node::kUnverified);
   } else {
     TRANSSHIP_TRY(read_node(in, id, job, lane));
   }
@@ -253,7 +257,7 @@ Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
     if (fresh) node.mode = S_IFREG | 0600;
     job.file = std::make_shared<OpenFile>();
   } else {
-    in.metadata(node);
+    TRANSSHIP_TRY(take_metadata(in, id));
     if (is_file) {
       node.content = in.digest();
       job.content = in.text(kLargestFrame);
@@ -267,9 +271,10 @@ Status RoundReceiver::read_node(Decoder& in, NodeId id, WriteJob& job,
       if (options_.progress != nullptr) options_.progress->bytes += size;
     }
   }
-  auto handle = handles_.open(job.directory);
+  auto handle = fresh ? open_to_change(job.directory) : handles_.open(job.directory);
   if (!handle) return handle.error();
   job.handle = std::move(handle).value();
+  if (!fresh) TRANSSHIP_TRY(unlock(id, job.handle, job.name));
   if (!lane) lane = lanes_.lane_for(job.directory);
   if (job.op == Op::kOpenFile) large_[id] = {*lane, job.file, job.directory, job.name};
   return {};
@@ -289,7 +294,7 @@ Status RoundReceiver::read_piece(Decoder& in, NodeId id, WriteJob& job,
   if (lane && *lane != large.lane) return corrupt(".", "pieces of two files are mixed");
   lane = large.lane;
   if (job.op == Op::kCloseFile) {
-    in.metadata(node);
+    TRANSSHIP_TRY(take_metadata(in, id));
     const auto size = static_cast<int64_t>(in.number(INT64_MAX));
     node.content = in.digest();
     if (in.failed()) return {};
@@ -317,7 +322,7 @@ Status RoundReceiver::end_round() {
   if (!large_.empty()) return corrupt(".", "a file in pieces has no end");
   if (!detached_.empty()) return corrupt(".", "something was detached and has no place");
   sort_names();
-  auto root = handles_.open(kRootNode);
+  auto root = transit_ || lost_and_found_ ? open_to_change(kRootNode) : handles_.open(kRootNode);
   if (!root) return root.error();
   if (transit_) {
     if (::unlinkat((*root)->get(), std::string(inventory_.at(kTransitNode).extra->name).c_str(),
@@ -339,6 +344,7 @@ Status RoundReceiver::end_round() {
     node.clear(Node::kStale);
     node.set(Node::kUnverified);
   }
+  TRANSSHIP_TRY(set_flags());
   ++round_;
   return {};
 }

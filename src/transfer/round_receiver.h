@@ -65,6 +65,14 @@ class RoundReceiver {
   Status read_piece(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
   Status read_node(Decoder& in, NodeId id, WriteJob& job, std::optional<size_t>& lane);
   Status settle(NodeId directory);  // all its metadata, exactly
+  // Takes the flags off that are on the disk, which may forbid what is to be done. In the end they
+  // are set again, if the node still has them.
+  Result<DirectoryHandle> open_to_change(NodeId directory);
+  Status unlock(NodeId id, const DirectoryHandle& in, std::string_view name);
+  Status set_flags();
+  Status set_flags_of(NodeId id, const DirectoryHandle& in, std::string_view name);
+  [[nodiscard]] bool waits_for_flags(const Node& node) const;
+  Status take_metadata(Decoder& in, NodeId id);
 
   Status check_new(NodeId id, NodeId directory, std::string_view name);
   Status check_place(NodeId id, NodeId directory, std::string_view name);
@@ -92,6 +100,7 @@ class RoundReceiver {
   std::vector<NodeId> unsorted_;  // directories with names that are not in order yet
   std::unordered_map<NodeId, Large> large_;
   std::unordered_set<NodeId> detached_;
+  bool flags_wait_ = false;  // some are to be set when all else is right
 };
 
 }  // namespace transship::transfer

@@ -48,7 +48,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   TRANSSHIP_TRY(send_names());
   {
     FileSender files(inventory, out_,
-                     {final, block_size_for(bytes), until, progress, source_.on_disk()});
+                     {final, block_size_for(bytes), projects_, until, progress, source_.on_disk()});
     TRANSSHIP_TRY(send_files(files));
     TRANSSHIP_TRY(files.finish());
     entries_ += files.sent();
@@ -254,7 +254,9 @@ Status RoundSender::send_directories() {
     }
     auto taken = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
     if (!taken) return taken.error().during(quoted(inventory.path(directory)));
-    const bool changed = taken->changed || node.has(Node::kStale);
+    auto flags = take_flags(node, (*handle)->get(), "", projects_);
+    if (!flags) return flags.error().during(quoted(inventory.path(directory)));
+    const bool changed = taken->changed || *flags || node.has(Node::kStale);
     node.clear(Node::kStale | Node::kUnsure);
     if (!taken->sure) node.set(Node::kStale);
     if (!changed) continue;

@@ -21,8 +21,9 @@ struct RoundTotals {
 
 class RoundSender {
  public:
-  // `root` and `out` must outlive it.
-  RoundSender(int root, FrameWriter& out) : source_(root), out_(out), root_(root) {}
+  // `root` and `out` must outlive it. `projects`: project ids are carried.
+  RoundSender(int root, FrameWriter& out, bool projects)
+      : source_(root), out_(out), root_(root), projects_(projects) {}
 
   // From now on the receiver has this, and nothing else.
   void resume(Inventory held);
@@ -65,6 +66,7 @@ class RoundSender {
   FrameWriter& out_;
   std::optional<DirectoryHandles> handles_;  // this round's
   int root_;
+  bool projects_;
   bool final_ = false;
   bool resumed_ = false;                              // and no round since
   std::string pending_;                               // operations not written yet

@@ -99,6 +99,11 @@ class Reader {
     if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
     if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty())
       return std::string("has other extended attributes");
+    InodeAttributes attributes;
+    const AttributePlace place{fd, name, node.is_directory(), options_.projects};
+    if (!read_attributes(place, attributes))
+      return path_error("read the inode flags of", path_of(inventory_, item), errno);
+    if (attributes != node.attributes()) return std::string("has other inode flags or project id");
     if (S_ISLNK(node.mode) && !has_target(item)) return std::string("has another target");
     if (node.is_regular()) {
       auto digest = hash(item, file.get());

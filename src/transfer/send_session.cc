@@ -74,7 +74,7 @@ SendSession::SendSession(Connect connect, SessionIdentity identity,
       options_(std::move(options)),
       out_(options_.limiter, options_.until) {
   for (const SessionVolume& volume : volumes_)
-    senders_.push_back(std::make_unique<RoundSender>(volume.directory, out_));
+    senders_.push_back(std::make_unique<RoundSender>(volume.directory, out_, volume.projects));
 }
 
 SendSession::SendSession(TlsStream& stream, SessionIdentity identity,

@@ -46,6 +46,9 @@ struct SessionVolume {
   int directory = -1;            // held by the caller
   TreeTotals announced;          // sending only: what scan_tree counted
   Progress* progress = nullptr;  // may be null
+  // Whether project ids are carried, and compared. The same at both ends. Not for emptyDirs, whose
+  // ids are the node's: kubelet gives them out for its quotas.
+  bool projects = true;
 };
 
 struct SessionOptions {

@@ -274,8 +274,8 @@ void SourceTree::bind(Node& node, const NodeStat& stat) {
       return;
     if (!trusts_times_ && node.size > 0) return;
   }
-  if (same && same_xattrs(node, *before) && !before->differs(stat) &&
-      !before->has(Node::kFresh | Node::kStale | Node::kUnsure))
+  if (same && same_xattrs(node, *before) && node.attributes() == before->attributes() &&
+      !before->differs(stat) && !before->has(Node::kFresh | Node::kStale | Node::kUnsure))
     node.clear(Node::kUnsure);
 }
 

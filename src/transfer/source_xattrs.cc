@@ -43,4 +43,13 @@ Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directo
   }
 }
 
+Result<bool> take_flags(Node& node, int directory, const std::string& name, bool projects) {
+  InodeAttributes found;
+  if (!read_attributes({directory, name, node.is_directory(), projects}, found))
+    return errno_error("read the inode flags", errno);
+  const bool changed = found != node.attributes();
+  node.set_attributes(found);
+  return changed;
+}
+
 }  // namespace transship::transfer

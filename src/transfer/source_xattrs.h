@@ -1,4 +1,4 @@
-// Reading the extended attributes of what may be in use.
+// Reading the extended attributes, inode flags and project id of what may be in use.
 #pragma once
 
 #include <string>
@@ -20,5 +20,9 @@ struct XattrsTaken {
 // next round. With `final`, a change is kConflict instead.
 Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directory,
                                 const std::string& name, bool final);
+
+// Takes the node's inode flags over, and its project id where ids are carried. Place as above.
+// True: it had others.
+Result<bool> take_flags(Node& node, int directory, const std::string& name, bool projects);
 
 }  // namespace transship::transfer

@@ -2,7 +2,8 @@
 //
 // Exact: contents, types, modes with setuid, setgid and sticky, numeric owners, modification times
 // in nanoseconds (directories' too), extended attributes (user.*, trusted.* but overlayfs's own,
-// security.capability, POSIX ACLs), hard links within the tree, holes, names of any bytes. Paths in
+// security.capability, POSIX ACLs), inode flags and project ids (inode_attributes.h), hard links
+// within the tree, holes, names of any bytes. Paths in
 // messages are quoted and escaped. Trees are named by a held directory descriptor; nothing outside
 // it is ever read or written: no symbolic link is followed and no mount point crossed.
 #pragma once
@@ -64,12 +65,14 @@ struct SendOptions {
   Until until;
   Progress* progress = nullptr;    // may be null
   RateLimiter* limiter = nullptr;  // null: no limit; may be shared by volumes
+  bool projects = true;            // project ids are carried
 };
 
 struct ReceiveOptions {
   Until until;
   Progress* progress = nullptr;
   ReceiveLimits limits;
+  bool projects = true;  // project ids are carried; else what the directory hands down stays
 };
 
 // A received tree: written and closed, not yet synced. Give `manifest` to verify_tree.
@@ -104,6 +107,7 @@ Result<Summary> digest_tree(int directory, const Until& until = {}, Progress* pr
 
 // send_tree into receive_tree within this process, then verify_tree. The Summary is of what was
 // read back, and equal to what was sent.
-Result<Summary> copy_tree(int from, int to, const Until& until = {}, Progress* progress = nullptr);
+Result<Summary> copy_tree(int from, int to, const Until& until = {}, Progress* progress = nullptr,
+                          bool projects = true);
 
 }  // namespace transship::transfer

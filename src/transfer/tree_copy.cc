@@ -10,7 +10,7 @@
 
 namespace transship::transfer {
 
-Result<Summary> copy_tree(int from, int to, const Until& until, Progress* progress) {
+Result<Summary> copy_tree(int from, int to, const Until& until, Progress* progress, bool projects) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) return errno_error("make a pipe", errno);
   UniqueFd reading(ends[0]);
@@ -22,6 +22,7 @@ Result<Summary> copy_tree(int from, int to, const Until& until, Progress* progre
     FdSink sink(writing.get(), "the pipe");
     SendOptions options;
     options.until = until;
+    options.projects = projects;
     sent = send_tree(from, sink, options);
     writing.reset();
   });
@@ -29,6 +30,7 @@ Result<Summary> copy_tree(int from, int to, const Until& until, Progress* progre
   ReceiveOptions options;
   options.until = until;
   options.progress = progress;
+  options.projects = projects;
   auto received = receive_tree(to, source, options);
   reading.reset();
   sender.join();

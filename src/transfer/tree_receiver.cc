@@ -14,6 +14,7 @@ Result<Received> TreeReceiver::run() {
     if (!header) return header.error();
     TRANSSHIP_TRY(check_previous(*header));
     TRANSSHIP_TRY(count(*header));
+    TRANSSHIP_TRY(check_project(header->entry));
     if (header->end) return receive_end(*header);
     TRANSSHIP_TRY(receive(*header));
   }
@@ -62,6 +63,13 @@ Status TreeReceiver::receive(const EntryHeader& header) {
   const size_t index = manifest_.add(entry, header.linkable ? manifest_.entries().size() + 1 : 0);
   if (previous_) manifest_.set_content(index, *previous_);
   return header.linkable ? out_.remember_linkable(entry, index) : Status();
+}
+
+Status TreeReceiver::check_project(const Entry& entry) const {
+  if (options_.projects || (entry.attributes.project == 0 &&
+                            (entry.attributes.flags & InodeAttributes::kProjectInherit) == 0))
+    return {};
+  return corrupt(entry.path, "it has a project id, which is not carried for this volume");
 }
 
 Status TreeReceiver::receive_file(const EntryHeader& header) {

@@ -12,7 +12,11 @@ namespace transship::transfer {
 class TreeReceiver {
  public:
   TreeReceiver(int root, Source& source, const ReceiveOptions& options)
-      : options_(options), in_(source, options_), out_(root, options.limits.path_bytes) {}
+      : options_(options),
+        in_(source, options_),
+        out_(root, options.limits.path_bytes, options.projects) {
+    manifest_.projects = options.projects;
+  }
 
   Result<Received> run();
 
@@ -23,6 +27,7 @@ class TreeReceiver {
   Status receive_range(const Entry& entry, int file, const Extent& extent);
   // The SHA-256 of the file before, which its successor's header has.
   Status check_previous(const EntryHeader& header);
+  [[nodiscard]] Status check_project(const Entry& entry) const;
   Status count(const EntryHeader& header);
   Result<Received> receive_end(const EntryHeader& header);
   Status skip(int64_t count);  // a hole

@@ -53,7 +53,7 @@ Status TreeSender::send(const WalkedEntry& walked) {
   fingerprints_.push_back(fingerprint(walked.stat));
   count_entry();
   if (walked.parent < 0) {
-    auto entry = read_entry(walked, -1);
+    auto entry = read_entry(walked, -1, options_.projects);
     if (!entry) return entry.error();
     root_entry_ = std::move(entry).value();
     return {};
@@ -70,7 +70,7 @@ Status TreeSender::send(const WalkedEntry& walked) {
 Status TreeSender::send_file(const WalkedEntry& walked) {
   auto file = open_walked_file(walked);
   if (!file) return file.error();
-  auto entry = read_entry(walked, file->get());
+  auto entry = read_entry(walked, file->get(), options_.projects);
   if (!entry) return entry.error();
   if (entry->size > kLargestFile)
     return Error{ErrorCode::kInvalid,
@@ -145,7 +145,7 @@ Status TreeSender::send_range(const WalkedEntry& walked, int file, const Extent&
 }
 
 Status TreeSender::send_other(const WalkedEntry& walked) {
-  auto entry = read_entry(walked, -1);
+  auto entry = read_entry(walked, -1, options_.projects);
   if (!entry) return entry.error();
   EntryHeader header;
   header.entry = std::move(entry).value();

@@ -15,8 +15,8 @@ namespace {
 // A tree as it is on disk.
 class TreeReader {
  public:
-  TreeReader(int root, const ContentHasher::Options& options)
-      : root_(root), options_(options), hasher_(options) {}
+  TreeReader(int root, bool projects, const ContentHasher::Options& options)
+      : root_(root), projects_(projects), options_(options), hasher_(options) {}
 
   Status run() {
     TreeWalk walk(root_, {/*strict=*/true, options_.until});
@@ -39,7 +39,7 @@ class TreeReader {
       if (!opened) return opened.error();
       file = std::move(opened).value();
     }
-    auto entry = read_entry(walked, file.get());
+    auto entry = read_entry(walked, file.get(), projects_);
     if (!entry) return entry.error();
     const size_t index = manifest_.add(*entry, linked ? walked.stat.stx_ino + 1 : 0);
     ++totals_.entries;
@@ -50,6 +50,7 @@ class TreeReader {
   }
 
   int root_;
+  bool projects_;
   ContentHasher::Options options_;
   ContentHasher hasher_;
   Manifest manifest_;
@@ -60,7 +61,7 @@ class TreeReader {
 }  // namespace
 
 Result<Summary> digest_tree(int directory, const Until& until, Progress* progress) {
-  TreeReader reader(directory, {/*drop_cache=*/false, until, progress});
+  TreeReader reader(directory, /*projects=*/false, {/*drop_cache=*/false, until, progress});
   TRANSSHIP_TRY(reader.run());
   return reader.summary();
 }
@@ -70,7 +71,7 @@ Result<Summary> verify_tree(int directory, const Manifest& manifest, const Until
   auto root = open_beneath(directory, ".", O_RDONLY | O_DIRECTORY, ".");
   if (!root) return root.error();
   if (::syncfs(root->get()) < 0) return errno_error("sync the volume's file system", errno);
-  TreeReader reader(root->get(), {/*drop_cache=*/true, until, progress});
+  TreeReader reader(root->get(), manifest.projects, {/*drop_cache=*/true, until, progress});
   TRANSSHIP_TRY(reader.run());
   TRANSSHIP_TRY(manifest.compare(reader.manifest()));
   return reader.summary();

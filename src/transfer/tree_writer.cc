@@ -24,7 +24,8 @@ struct TreeWriter::Directory {
   struct statx stat {};
 };
 
-TreeWriter::TreeWriter(int root, size_t max_path) : root_(root), max_path_(max_path) {}
+TreeWriter::TreeWriter(int root, size_t max_path, bool projects)
+    : root_(root), max_path_(max_path), projects_(projects) {}
 
 TreeWriter::~TreeWriter() = default;
 
@@ -37,7 +38,7 @@ Status TreeWriter::begin() {
   auto stat = stat_beneath(root->fd.get(), "", ".");
   if (!stat) return stat.error();
   root->stat = *stat;
-  auto lost_and_found = prepare_destination(root->fd.get());
+  auto lost_and_found = prepare_destination(root->fd.get(), projects_);
   if (!lost_and_found) return lost_and_found.error();
   lost_and_found_ = *lost_and_found;
   open_.push_back(std::move(root));
@@ -67,14 +68,18 @@ Result<UniqueFd> TreeWriter::create_file(const Entry& entry) {
   return file;
 }
 
-Status TreeWriter::finish_file(const Entry& entry, int file) { return set_metadata(file, entry); }
+Status TreeWriter::finish_file(const Entry& entry, int file) {
+  remember_locked(entry);
+  return set_metadata(file, entry, projects_);
+}
 
 Status TreeWriter::create_other(const Entry& entry) {
   auto name = descend(entry.path);
   if (!name) return name.error();
+  remember_locked(entry);
   if (entry.kind == EntryKind::kDirectory) return create_directory(entry, *name);
   TRANSSHIP_TRY(create_node(entry, *name));
-  return set_metadata(open_.back()->fd.get(), *name, entry);
+  return set_metadata(open_.back()->fd.get(), *name, entry, projects_);
 }
 
 Status TreeWriter::create_directory(const Entry& entry, const std::string& name) {
@@ -164,7 +169,7 @@ Result<UniqueFd> TreeWriter::open_parent(const std::string& path) {
 Status TreeWriter::leave() {
   const auto left = std::move(open_.back());
   open_.pop_back();
-  TRANSSHIP_TRY(set_metadata(left->fd.get(), left->entry));
+  TRANSSHIP_TRY(set_metadata(left->fd.get(), left->entry, projects_));
   Directory& up = *open_.back();
   if (up.fd.valid()) return {};
   UniqueFd fd(::openat(left->fd.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -185,7 +190,31 @@ Status TreeWriter::finish(const Entry& root) {
   if (lost_and_found_ && ::unlinkat(fd, std::string(kLostAndFound).c_str(), AT_REMOVEDIR) < 0) {
     return path_error("remove the empty directory", "./lost+found", errno);
   }
-  return set_metadata(fd, root);
+  remember_locked(root);
+  TRANSSHIP_TRY(set_metadata(fd, root, projects_));
+  return lock_all();
+}
+
+void TreeWriter::remember_locked(const Entry& entry) {
+  if ((entry.attributes.flags & InodeAttributes::kLocking) != 0)
+    locked_.push_back({entry.path, entry.kind, entry.attributes});
+}
+
+Status TreeWriter::lock_all() {
+  for (const Locked& one : locked_) {
+    UniqueFd parent;
+    std::string name;
+    if (one.path != ".") {
+      auto opened = open_parent(one.path);
+      if (!opened) return opened.error();
+      parent = std::move(opened).value();
+      name = split_path(one.path).name;
+    }
+    const int at = one.path == "." ? open_.back()->fd.get() : parent.get();
+    if (const Written failed = lock_inode(at, name, type_bits(one.kind), one.attributes, projects_))
+      return write_error(*failed, one.path);
+  }
+  return {};
 }
 
 }  // namespace transship::transfer

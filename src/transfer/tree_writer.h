@@ -17,8 +17,8 @@ namespace transship::transfer {
 
 class TreeWriter {
  public:
-  // `root` is held by the caller and may be O_PATH.
-  TreeWriter(int root, size_t max_path);
+  // `root` is held by the caller and may be O_PATH. `projects`: project ids are carried.
+  TreeWriter(int root, size_t max_path, bool projects);
   ~TreeWriter();
 
   // kPreconditionFailed unless the root is empty but for an empty lost+found. Takes away what
@@ -38,11 +38,17 @@ class TreeWriter {
   // Returns the index of the target.
   Result<size_t> create_link(const std::string& path, const std::string& target);
 
-  // Sets the metadata of all directories still open, and of the root.
+  // Sets the metadata of all directories still open, and of the root; then the flags that forbid
+  // changes.
   Status finish(const Entry& root);
 
  private:
   struct Directory;
+  struct Locked {
+    std::string path;
+    EntryKind kind = EntryKind::kRegular;
+    InodeAttributes attributes;
+  };
   struct Linkable {
     uint64_t inode = 0;
     size_t index = 0;
@@ -54,12 +60,16 @@ class TreeWriter {
   Status create_node(const Entry& entry, const std::string& name);
   Status leave();
   Result<UniqueFd> open_parent(const std::string& path);
+  void remember_locked(const Entry& entry);
+  Status lock_all();
 
   int root_;
   size_t max_path_;
+  bool projects_;
   bool lost_and_found_ = false;  // an empty one is there that no entry has taken over
   std::vector<std::unique_ptr<Directory>> open_;
   std::unordered_map<std::string, Linkable> linkable_;
+  std::vector<Locked> locked_;  // what is to be
 };
 
 }  // namespace transship::transfer

@@ -8,6 +8,10 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kMostXattrs = 65536;
+// Beside the inode flags: the project id follows.
+constexpr uint8_t kProject = 128;
+static_assert(InodeAttributes::kAll < kProject);
+
 constexpr size_t kLargestXattr = 65536;  // XATTR_SIZE_MAX
 
 uint64_t zigzag(int64_t number) {
@@ -46,6 +50,8 @@ Encoder& Encoder::metadata(const Node& node) {
   if (extra != nullptr) {
     for (const Xattr& xattr : extra->xattrs) text(xattr.name).text(xattr.value);
   }
+  number(node.inode_flags | (node.project != 0 ? kProject : 0U));
+  if (node.project != 0) number(node.project);
   if (S_ISLNK(node.mode)) text(extra == nullptr ? "" : extra->link_target);
   if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) {
     number(extra->device_major).number(extra->device_minor);
@@ -132,6 +138,12 @@ void Decoder::metadata(Node& node) {
       return fail();
     xattrs.push_back(std::move(xattr));
   }
+  const auto flags = static_cast<uint8_t>(number(UINT8_MAX));
+  node.inode_flags = flags & InodeAttributes::kAll;
+  node.project = (flags & kProject) != 0 ? static_cast<uint32_t>(number(UINT32_MAX)) : 0;
+  if (((flags & kProject) != 0 && node.project == 0) ||
+      (node.inode_flags & ~InodeAttributes::carried(S_ISDIR(mode), S_ISREG(mode))) != 0)
+    return fail();
   if (S_ISLNK(mode)) {
     node.more().link_target = text(PATH_MAX);
     if (node.extra->link_target.empty() || node.extra->link_target.find('\0') != std::string::npos)

@@ -44,7 +44,8 @@ class Encoder {
   Encoder& text(std::string_view text);
   Encoder& digest(const Sha256::Digest& digest);
   Encoder& place(NodeId directory, std::string_view name) { return number(directory).text(name); }
-  // Mode, owner, time, attributes; a link's target, a device's number. Not the size.
+  // Mode, owner, time, extended attributes, inode flags, project id; a link's target, a device's
+  // number. Not the size.
   Encoder& metadata(const Node& node);
 
  private:

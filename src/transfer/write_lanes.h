@@ -28,7 +28,8 @@ class WriteLanes {
     WriteFailure what;
   };
 
-  WriteLanes();
+  // `projects`: project ids are carried.
+  explicit WriteLanes(bool projects);
   ~WriteLanes();
 
   // The lane for jobs in the directory.

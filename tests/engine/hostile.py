@@ -4,9 +4,12 @@
 usage: tests/engine/hostile.py DIRECTORY [--without FEATURE]...   an empty directory, or one to make
 
 FEATURES that not every file system or tar can hold: large-devices, sockets, deep, symlink-xattrs, many,
-hard-links, linked-symlinks, xattrs, sparse, huge (5 GiB, a hole), strange-names, odd-times
+hard-links, linked-symlinks, xattrs, sparse, huge (5 GiB, a hole), strange-names, odd-times, flags, sync, dirsync,
+projects
 """
 
+import errno
+import fcntl
 import os
 import stat
 import struct
@@ -150,6 +153,112 @@ def make_names(at, without):
         write(at.encode() + b"/" + name, name)
 
 
+# linux/fs.h
+GETFLAGS, SETFLAGS, FSGETXATTR, FSSETXATTR = 0x80086601, 0x40086602, 0x801C581F, 0x401C5820
+SYNC, IMMUTABLE, APPEND, NODUMP, NOATIME, DIRSYNC = 0x8, 0x10, 0x20, 0x40, 0x80, 0x10000
+LOCKING = IMMUTABLE | APPEND
+PROJINHERIT = 0x200  # of FSSETXATTR
+
+
+def change_flags(path, on, off=0):
+    """Returns what they were."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        before = struct.unpack("I", fcntl.ioctl(fd, GETFLAGS, bytes(4)))[0]
+        after = before & ~off | on
+        if after != before:
+            fcntl.ioctl(fd, SETFLAGS, struct.pack("I", after))
+        return before
+    finally:
+        os.close(fd)
+
+
+def set_project(path, project, inherit=False):
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        found = list(struct.unpack("5I8s", fcntl.ioctl(fd, FSGETXATTR, bytes(28))))
+        found[0] |= PROJINHERIT if inherit else 0
+        found[3] = project
+        fcntl.ioctl(fd, FSSETXATTR, struct.pack("5I8s", *found))
+    finally:
+        os.close(fd)
+
+
+def unlock(tree):
+    """Takes off what forbids changes in the whole tree; returns {inode: what it was}."""
+    found, waiting = {}, [os.fsencode(tree)]
+    while waiting:
+        at = waiting.pop()
+        if len(at) > 2000:  # flags are in no deeper places
+            continue
+        for path in (at, *(at + b"/" + name for name in os.listdir(at))):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode) and path != at:
+                waiting.append(path)
+            elif stat.S_ISREG(status.st_mode) or path == at:
+                try:
+                    before = change_flags(path, 0, LOCKING)
+                except OSError as problem:
+                    if problem.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
+                        return found
+                    raise
+                if before & LOCKING:
+                    found[status.st_ino] = before & LOCKING
+    return found
+
+
+def make_flags(at, without):
+    os.mkdir(at)
+    flags = {"immutable": IMMUTABLE, "append": APPEND, "both": LOCKING, "nodump": NODUMP, "noatime": NOATIME,
+             "many": LOCKING | NODUMP | NOATIME}
+    if "sync" not in without:
+        flags["sync"] = SYNC
+    if "dirsync" not in without:
+        flags["dirsync"] = DIRSYNC
+    for name in flags:
+        write(f"{at}/{name} file", pattern(5000))
+        os.mkdir(f"{at}/{name} directory")
+        write(f"{at}/{name} directory/inside", b"inside")
+        os.makedirs(f"{at}/{name} directory/below/empty")
+        os.mkfifo(f"{at}/{name} directory/fifo")
+        os.symlink("inside", f"{at}/{name} directory/symlink")
+    os.link(f"{at}/immutable file", f"{at}/append directory/again")
+    os.link(f"{at}/append file", f"{at}/immutable directory/below/again")
+    write_sparse(f"{at}/immutable directory/sparse", 1 << 20, [(300000, b"data")])
+    os.setxattr(f"{at}/immutable file", "user.a", b"a")
+    os.setxattr(f"{at}/immutable directory", "system.posix_acl_default", ACL)
+    os.chmod(f"{at}/immutable file", 0o4755)
+    for place in ("immutable directory/inside", "immutable directory/below/empty", "append directory/inside"):
+        change_flags(f"{at}/{place}", IMMUTABLE)
+    # The directories last, and what they hand down: some of what is made in them then has it, some has not.
+    for name, bits in flags.items():
+        set_mtime(f"{at}/{name} directory", 1500000000000000001)
+        if bits & ~LOCKING:
+            change_flags(f"{at}/{name} directory", bits & ~LOCKING)
+            write(f"{at}/{name} directory/after", b"after")
+            os.mkdir(f"{at}/{name} directory/directory after")
+        change_flags(f"{at}/{name} directory", bits)
+        if bits != DIRSYNC:
+            change_flags(f"{at}/{name} file", bits)
+
+
+def make_projects(at):
+    os.makedirs(f"{at}/tree/before")
+    write(f"{at}/tree/before/file", b"of no project")
+    write(f"{at}/single", b"single")
+    set_project(f"{at}/single", 4294967294)
+    set_project(f"{at}/tree", 42, inherit=True)
+    os.makedirs(f"{at}/tree/after/below")
+    write(f"{at}/tree/after/file", b"of the project")
+    os.symlink("file", f"{at}/tree/after/symlink")
+    os.mkfifo(f"{at}/tree/after/fifo")
+    os.link(f"{at}/tree/after/file", f"{at}/tree/linked")
+    write(f"{at}/tree/of another", b"another")
+    set_project(f"{at}/tree/of another", 7)
+    write(f"{at}/tree/immutable", b"immutable")
+    change_flags(f"{at}/tree/immutable", IMMUTABLE)
+
+
 def make_many(at, count=5000):
     os.mkdir(at)
     for number in range(count):
@@ -188,9 +297,15 @@ def make_tree(directory, without=()):
         make_many(f"{directory}/many")
     if "deep" not in without:
         make_deep(f"{directory}/deep")
+    if "flags" not in without:
+        make_flags(f"{directory}/flags", without)
+        if "projects" not in without:
+            make_projects(f"{directory}/projects")
     os.chown(directory, 55, 66)
     os.chmod(directory, 0o2751)
     set_mtime(directory, 1600000000123456789)
+    if "flags" not in without:
+        change_flags(directory, NODUMP | NOATIME)
 
 
 def main():

@@ -8,10 +8,13 @@ compared exactly where both file systems are of one type and block size; elsewhe
 more of A may be allocated in B. Run as root, with both trees at rest.
 """
 
+import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import stat
+import struct
 import sys
 
 ACLS = {"system.posix_acl_access", "system.posix_acl_default"}
@@ -31,6 +34,40 @@ def is_carried(name):
 def read_xattrs(path):
     names = [name for name in os.listxattr(path, follow_symlinks=False) if is_carried(name)]
     return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+
+
+# linux/fs.h
+GETFLAGS, FSGETXATTR = 0x80086601, 0x801C581F
+FLAGS = {0x8: "sync", 0x10: "immutable", 0x20: "append-only", 0x40: "nodump", 0x80: "noatime", 0x10000: "dirsync",
+         0x20000000: "projinherit"}
+XFLAGS = {0x8: "immutable", 0x10: "append-only", 0x20: "sync", 0x40: "noatime", 0x80: "nodump", 0x200: "projinherit"}
+FILE_GETATTR = 468  # Linux 6.17; of what cannot be opened
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def flag_names(bits, names):
+    return {name for bit, name in names.items() if bits & bit}
+
+
+def open_flags(fd):
+    """(flags, project id) of an open file or directory; both ways of asking have to agree."""
+    try:
+        flags = flag_names(struct.unpack("I", fcntl.ioctl(fd, GETFLAGS, bytes(4)))[0], FLAGS)
+        xflags, _, _, project, _ = struct.unpack("5I8x", fcntl.ioctl(fd, FSGETXATTR, bytes(28)))
+    except OSError as problem:
+        if problem.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
+            return set(), 0
+        raise
+    return flags | flag_names(xflags, XFLAGS), project
+
+
+def named_flags(directory, name):
+    found = ctypes.create_string_buffer(24)
+    if libc.syscall(FILE_GETATTR, directory, name, found, ctypes.c_size_t(24), 0x100) != 0:  # AT_SYMLINK_NOFOLLOW
+        return set(), 0
+    xflags, _, _, project, _ = struct.unpack("Q4I", found.raw)
+    # The others only say what the directory had when it was made.
+    return flag_names(xflags, XFLAGS) & {"immutable", "append-only"}, project
 
 
 def data_ranges(fd, size):
@@ -97,9 +134,17 @@ class Entry:
         self.inode, self.links, self.size = (found.st_dev, found.st_ino), found.st_nlink, found.st_size
         self.facts = {"type": TYPES[kind], "mode": oct(stat.S_IMODE(found.st_mode)), "owner": found.st_uid,
                       "group": found.st_gid, "mtime": found.st_mtime_ns}
+        flags, project = set(), 0
+        if kind == stat.S_IFDIR:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME, dir_fd=directory)
+            flags, project = open_flags(fd)
+            os.close(fd)
+        elif kind != stat.S_IFREG:
+            flags, project = named_flags(directory, name)
         if kind == stat.S_IFREG:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NOATIME, dir_fd=directory)
             try:
+                flags, project = open_flags(fd)
                 self.ranges = data_ranges(fd, found.st_size)
                 self.facts["size"] = found.st_size
                 self.facts["content"] = digest(fd, found.st_size, self.ranges)
@@ -109,6 +154,7 @@ class Entry:
             self.facts["target"] = os.readlink(name, dir_fd=directory)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             self.facts["device"] = (os.major(found.st_rdev), os.minor(found.st_rdev))
+        self.facts["flags"], self.facts["project"] = " ".join(sorted(flags)), project
         for key, value in read_xattrs(at).items():
             self.facts[f"xattr {key}"] = value
 

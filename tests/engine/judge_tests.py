@@ -136,6 +136,9 @@ ALTERED = {
     "extra": (lambda at: os.mkdir(f"{at}/extra"), [("extra", "extra")]),
     "deep": (change_deep, [(DEEP + "last", "mode"), (DEEP + "linked", "mode")]),
 }
+# Set after the times, which could not be set any more.
+FLAGS = {"immutable": ("file", hostile.IMMUTABLE), "append-only-directory": ("deep", hostile.APPEND),
+         "nodump-of-root": (".", hostile.NODUMP)}
 TIMES = {"mtime": "file", "mtime-of-symlink": "symlink", "mtime-of-directory": "directory", "mtime-of-root": ".",
          "mtime-of-device": "device"}
 
@@ -176,4 +179,8 @@ def tests():
     for name, path in TIMES.items():
         yield (f"judge.{name}",
                lambda at, path=path: check(at, lambda _: None, [(path, "mtime")], touch(path)))
+    for name, (path, bits) in FLAGS.items():
+        yield (f"judge.{name}",
+               lambda at, path=path, bits=bits: check(at, lambda _: None, [(path, "flags")],
+                                                      lambda copy: hostile.change_flags(f"{copy}/{path}", bits)))
     yield "judge.holes-across-file-systems", other_block_size

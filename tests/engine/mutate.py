@@ -29,6 +29,7 @@ class Nothing(Exception):
 class Mutator:
     def __init__(self, tree, seed):
         self.tree, self.random, self.number, self.seed = os.fsencode(tree), random.Random(seed), 0, seed
+        self.locked = hostile.unlock(tree)  # while it is changed
         self.look()
 
     def look(self):
@@ -322,6 +323,19 @@ class Mutator:
     def set_default_acl(self):
         os.setxattr(self.one(self.directories), "system.posix_acl_default", hostile.ACL)
 
+    def set_flags(self):
+        path = self.one(self.files + self.directories)
+        passing = hostile.NODUMP | hostile.NOATIME
+        hostile.change_flags(path, self.random.choice((0, hostile.NODUMP, hostile.NOATIME, passing)), passing)
+        self.locked[os.lstat(path).st_ino] = self.random.choice((0, hostile.IMMUTABLE, hostile.APPEND, hostile.LOCKING))
+
+    def lock(self):
+        """What forbids changes comes last."""
+        for path in self.files + self.directories:
+            bits = self.locked.get(os.lstat(path).st_ino, 0)
+            if bits:
+                hostile.change_flags(path, bits)
+
     def remove_acl(self):
         found = [(path, name) for path in self.files + self.directories for name in sorted(os.listxattr(path))
                  if name.startswith("system.posix_acl_")]
@@ -349,7 +363,7 @@ def hash_of(seed):
     return sum(ord(letter) * 31 ** place for place, letter in enumerate(str(seed))) % 10 ** 9
 
 
-HELPERS = {"look", "one", "file", "directory", "any_entry", "new", "content", "large", "move", "swap", "make_kind",
+HELPERS = {"look", "lock", "one", "file", "directory", "any_entry", "new", "content", "large", "move", "swap", "make_kind",
            "linked"}
 CHANGES = [name for name in vars(Mutator) if not name.startswith("_") and name not in HELPERS]
 
@@ -365,6 +379,7 @@ def mutate(tree, seed, count=COUNT, only=(), log=lambda text: None):
         except Nothing:
             log(f"{name}: nothing to do it to")
         mutator.look()
+    mutator.lock()
 
 
 def make_base(tree, seed):
@@ -377,6 +392,7 @@ def make_base(tree, seed):
     os.makedirs(f"{tree}/nested/a/b/c/d")
     hostile.write(f"{tree}/nested/a/b/c/file", b"nested")
     hostile.write(f"{tree}/large", random.Random(seed).randbytes(LARGE))
+    hostile.make_flags(f"{tree}/flags", {"sync", "dirsync"})
     mutate(tree, f"base {seed}", 20)
 
 

@@ -90,17 +90,21 @@ def tests(mover, bench_module):
         expect(result.returncode == 0, result.text)
         same(source, target)
 
+    def remove_all(source):
+        return f"chattr -R -f -ia {source}; find {source} -mindepth 1 -delete"
+
     def everything_changes(bench):
         source, target = bench.tree("tmpfs", {"huge", "many"}), bench.place("tmpfs")
-        script = (f"find {source} -mindepth 1 -delete && "
-                  f"{shlex.join([sys.executable, '-B', f'{HERE}/hostile.py', source])} --without many --without huge")
+        without = sorted({"huge", "many", *bench_module.left_out("tmpfs")})
+        make = [sys.executable, "-B", f"{HERE}/hostile.py", source]
+        script = f"{remove_all(source)} && {shlex.join(make)} --without {' --without '.join(without)}"
         result = in_rounds(source, target, script, 3)
         expect(result.returncode == 0, result.text)
         same(source, target)
 
     def all_goes(bench):
         source, target = bench.tree("tmpfs", {"huge", "many"}), bench.place("tmpfs")
-        result = in_rounds(source, target, f"find {source} -mindepth 1 -delete", 2)
+        result = in_rounds(source, target, remove_all(source), 2)
         expect(result.returncode == 0, result.text)
         same(source, target)
 

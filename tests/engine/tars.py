@@ -34,7 +34,7 @@ def tests(mover, bench_module):
         same(source, target)
 
     def gnu_tar(bench):
-        source, archive = export(bench, {"sockets", "deep"})
+        source, archive = export(bench, {"sockets", "deep", "flags"})
         target = bench.place("tmpfs")
         os.mkdir(target)
         quiet = "--warning=no-unknown-keyword"
@@ -47,15 +47,31 @@ def tests(mover, bench_module):
     def bsdtar(bench):
         needs("bsdtar")
         # bsdtar counts the fraction of a time before 1970 backwards, and attributes are not its business.
-        source, archive = export(bench, {"sockets", "deep", "xattrs", "odd-times"})
+        source, archive = export(bench, {"sockets", "deep", "xattrs", "odd-times", "flags"})
         target = bench.place("tmpfs")
         os.mkdir(target)
         must("bsdtar", "-tf", archive)
         must("bsdtar", "--numeric-owner", "-p", "-C", target, "-xf", archive)
         unexpected(source, target, ())
 
+    def bsdtar_flags(bench):
+        """It knows the record, and sets the flags when all is there."""
+        needs("bsdtar")
+        source, archive, target = (bench.place("tmpfs") for _ in range(3))
+        os.makedirs(f"{source}/directory")
+        for place in ("file", "directory/file"):
+            hostile.write(f"{source}/{place}", b"content")
+        hostile.change_flags(f"{source}/file", hostile.LOCKING | hostile.NODUMP)
+        hostile.change_flags(f"{source}/directory/file", hostile.APPEND | hostile.NOATIME)
+        hostile.change_flags(f"{source}/directory", hostile.IMMUTABLE)
+        with open(archive, "xb") as file:
+            subprocess.run([mover, "export", source], stdout=file, stderr=subprocess.DEVNULL, check=True)
+        os.mkdir(target)
+        must("bsdtar", "--numeric-owner", "-p", "-C", target, "-xf", archive)
+        unexpected(source, target, ())
+
     def python_tarfile(bench):
-        source, archive = export(bench, {"deep", "sockets", "linked-symlinks"})
+        source, archive = export(bench, {"deep", "sockets", "linked-symlinks", "flags"})
         target = bench.place("tmpfs")
         os.mkdir(target)
         more = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
@@ -91,5 +107,5 @@ def tests(mover, bench_module):
             expect(result.returncode != 0, f"damage {number} was taken: {result.text}")
             expect(result.text.startswith("transship-mover: "), f"damage {number}: {result.text}")
 
-    return (("tar.import", own_import), ("tar.gnu-tar", gnu_tar), ("tar.bsdtar", bsdtar),
+    return (("tar.import", own_import), ("tar.gnu-tar", gnu_tar), ("tar.bsdtar", bsdtar), ("tar.bsdtar-flags", bsdtar_flags),
             ("tar.python-tarfile", python_tarfile), ("tar.damaged", damaged))

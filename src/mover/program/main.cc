@@ -112,6 +112,9 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
   commands.copy->add_option("--between", options.between,
                             "A command for sh to run between two rounds; ROUND tells it which one "
                             "comes next");
+  commands.copy->add_flag("!--without-project-ids", options.projects,
+                          "Leave out the project ids of XFS and ext4 (quotas), and keep those that "
+                          "DST hands down");
   commands.write =
       app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
   commands.write->add_option("SRC", options.from, "The directory to write")->required();

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "mover/migration_directory.h"
@@ -203,6 +204,22 @@ TEST_F(KeepTest, DataOutliveAReboot) {
   ASSERT_OK(raw);
   ASSERT_EQ(::renameat(raw->get(), "dir", node_.node().raw_view(), "moved"), 0);
   EXPECT_EQ(read_text(node_.kubelet() / "moved/file"), "on disk");
+}
+
+TEST_F(KeepTest, AVolumeWhoseRootIsImmutableStaysSo) {
+  const auto flag_of = [](const fs::path& path) {
+    return std::system(("lsattr -d " + path.string() + " | cut -d ' ' -f 1 | grep -q i").c_str());
+  };
+  const fs::path pinned = node_.migration(kMigration) / "pins/cache";
+  ASSERT_EQ(std::system(("chattr +i " + pinned.string()).c_str()), 0);
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  EXPECT_EQ(flag_of(kept()), 0);
+  EXPECT_EQ(read_text(kept() / "dir/file"), "on disk");
+  // Killed after it took the flag off and renamed it.
+  ASSERT_EQ(std::system(("chattr -i " + kept().string()).c_str()), 0);
+  ASSERT_OK(pins().keep(kPod, volumes_));
+  EXPECT_EQ(flag_of(kept()), 0);
+  ASSERT_OK(pins().release(true, kNoDeadline));
 }
 
 TEST_F(KeepTest, IsNotNoticedByTheContainersThatStillRun) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/xattr.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "mover/gate.h"
@@ -63,6 +64,24 @@ class PlacementTest : public ::testing::Test {
     EXPECT_EQ(status.st_mtim.tv_nsec, 123456789);
     char value[8] = {};
     EXPECT_EQ(::getxattr(target_.c_str(), "user.kept", value, sizeof value), 3);
+  }
+
+  template <typename... Commands>
+  void set_flags(Commands... commands) const {
+    for (const std::string& one : {std::string(commands)...})
+      ASSERT_EQ(std::system(("cd " + source_.string() + " && chattr " + one).c_str()), 0);
+  }
+  void expect_flags() const {
+    for (const auto& [name, flags] : {std::pair<const char*, const char*>{".", "i"},
+                                      {"one", "i"},
+                                      {"dir", "a"},
+                                      {"dir/two", "a"}}) {
+      const std::string path = (target_ / name).string();
+      EXPECT_EQ(
+          std::system(("lsattr -d " + path + " | cut -d ' ' -f 1 | grep -q " + flags).c_str()), 0)
+          << name;
+    }
+    EXPECT_EQ(std::system(("chattr -R -ia " + target_.string()).c_str()), 0);
   }
 
   FakeNode node_;
@@ -131,6 +150,28 @@ TEST_F(PlacementTest, KilledBetweenTwoRenamesItGoesOnWithTheRest) {
   ASSERT_OK(place());
   expect_placed();
   EXPECT_TRUE(gate_is_open());
+}
+
+TEST_F(PlacementTest, MovesWhatIsImmutableOrAppendOnlyAndItStaysSo) {
+  wait_at_the_gate();
+  set_flags("+a dir/two", "+i one", "+a dir", "+i .");
+  ASSERT_OK(place());
+  expect_placed();
+  expect_flags();
+}
+
+TEST_F(PlacementTest, KilledAfterFlagsWereTakenOffItSetsThemAgain) {
+  wait_at_the_gate();
+  set_flags("+a dir/two", "+i one", "+a dir", "+i .");
+  // What stands in the way stops it when some is moved, and no flag is set any more.
+  write_text(target_ / "lost+found/x", "");
+  fs::remove(target_ / "lost+found/x");
+  fs::rename(target_ / "lost+found", target_ / "one");
+  EXPECT_FALSE(place().ok());
+  fs::remove(target_ / "one");
+  ASSERT_OK(place());
+  expect_placed();
+  expect_flags();
 }
 
 TEST_F(PlacementTest, ContentMovedIntoOnePodIsNotTakenForAnother) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "tests/unit/mover/fake_node.h"
 
 namespace transship::mover {
@@ -28,6 +30,22 @@ TEST_F(TreeRemovalTest, RemovesATreeAndWhatIsNotThereIsFine) {
   ASSERT_OK(remove_tree(top.get(), "tree", kNoDeadline));
   EXPECT_FALSE(fs::exists(tree_));
   ASSERT_OK(remove_tree(top.get(), "tree", kNoDeadline));
+}
+
+TEST_F(TreeRemovalTest, RemovesWhatIsImmutableOrAppendOnly) {
+  write_text(tree_ / "a/b/c", "x");
+  write_text(tree_ / "log", "x");
+  fs::create_directories(tree_ / "append/empty");
+  const std::string at = tree_.string();
+  ASSERT_EQ(std::system(("cd " + at + " && chattr +a log append/empty append && " +
+                         "chattr +i a/b/c a/b . # needs a file system with inode flags")
+                            .c_str()),
+            0);
+  ASSERT_OK(empty_directory(open_directory(tree_).get(), kNoDeadline));
+  EXPECT_TRUE(fs::is_empty(tree_));
+  ASSERT_EQ(std::system(("chattr +a " + at).c_str()), 0);
+  ASSERT_OK(remove_tree(open_directory(node_.top()).get(), "tree", kNoDeadline));
+  EXPECT_FALSE(fs::exists(tree_));
 }
 
 TEST_F(TreeRemovalTest, NeverGoesIntoAMount) {

@@ -120,7 +120,8 @@ class HostileRounds : public ::testing::Test {
 
   Status play(const Frames& frames) {
     to_ = scratch_.open("to");
-    RoundReceiver receiver(to_.get(), {.until = {}, .progress = nullptr, .limits = limits_});
+    RoundReceiver receiver(
+        to_.get(), {.until = {}, .progress = nullptr, .limits = limits_, .projects = projects_});
     TRANSSHIP_TRY(receiver.begin());
     for (const auto& [kind, operations] : frames) {
       TRANSSHIP_TRY(receiver.take(frame_of(kind, operations)));
@@ -138,12 +139,13 @@ class HostileRounds : public ::testing::Test {
 
   void reset() {
     to_.reset();
-    shell(scratch_.path(), "rm -rf to; mkdir to");
+    shell(scratch_.path(), "chattr -R -f -ia to; rm -rf to; mkdir to");
   }
 
   Scratch scratch_;
   UniqueFd to_;
   ReceiveLimits limits_;
+  bool projects_ = true;
 };
 
 TEST_F(HostileRounds, WhatIsInOrderIsTaken) {
@@ -178,6 +180,33 @@ TEST_F(HostileRounds, NamesThatAreNoneAreRefused) {
     expect_refused(Script().file(2, 0, "f").link(2, 0, name, 0, "f"));
     expect_refused(Script().file(2, 0, "f").names(Op::kUnlink, 2, 0, name));
   }
+}
+
+TEST_F(HostileRounds, FlagsAndProjectIdsThatCannotBeAreRefused) {
+  const auto with = [](uint32_t mode, uint8_t flags, uint32_t project) {
+    Node node;
+    node.mode = mode;
+    node.set_attributes({flags, project});
+    return node;
+  };
+  const auto file = [&](const Node& node) {
+    std::string bytes;
+    Encoder(bytes).op(Op::kNewNode).number(2).place(0, "f").metadata(node);
+    return Script().raw(FrameKind::kNodes, bytes);
+  };
+  const auto root = [&](const Node& node) {
+    std::string bytes;
+    Encoder(bytes).op(Op::kDirectory).number(0).metadata(node);
+    return Script().raw(FrameKind::kNodes, bytes);
+  };
+  expect_refused(file(with(S_IFIFO | 0600, InodeAttributes::kDirSync, 0)));
+  expect_refused(file(with(S_IFIFO | 0600, InodeAttributes::kProjectInherit, 0)));
+  expect_refused(file(with(S_IFLNK | 0777, InodeAttributes::kNoDump, 0)));
+  projects_ = false;
+  expect_refused(root(with(S_IFDIR | 0700, 0, 7)));
+  expect_refused(root(with(S_IFDIR | 0700, InodeAttributes::kProjectInherit, 0)));
+  const Status done = play(root(with(S_IFDIR | 0700, InodeAttributes::kNoDump, 0)));
+  EXPECT_TRUE(done.ok()) << done.error().message;
 }
 
 TEST_F(HostileRounds, PlacesThatAreNoneAreRefused) {

@@ -64,6 +64,25 @@ std::string sound_stream() {
   return stream.finish();
 }
 
+TEST_F(HostileStream, FlagsAndProjectIdsThatCannotBe) {
+  const auto stream_with = [](EntryKind kind, uint8_t flags, uint32_t project) {
+    CraftedStream stream;
+    Entry entry = entry_at("./a", kind);
+    entry.attributes = {flags, project};
+    stream.add(entry);
+    return stream.finish();
+  };
+  const std::string none = "its header is not one of this format";
+  expect_refused(stream_with(EntryKind::kRegular, InodeAttributes::kDirSync, 0), none);
+  expect_refused(stream_with(EntryKind::kFifo, InodeAttributes::kNoDump, 0), none);
+  MemorySource source(as_bytes(stream_with(EntryKind::kRegular, 0, 7)));
+  std::filesystem::remove_all(scratch_.path("to"));
+  const UniqueFd to = scratch_.open("to");
+  auto received = receive_tree(to.get(), source, {{}, nullptr, {}, /*projects=*/false});
+  ASSERT_FALSE(received.ok());
+  EXPECT_EQ(received.error().code, ErrorCode::kCorrupt) << received.error().message;
+}
+
 TEST_F(HostileStream, ACraftedSoundOneIsTaken) {
   auto received = receive(sound_stream());
   ASSERT_TRUE(received.ok()) << received.error().message;
