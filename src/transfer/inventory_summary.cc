@@ -67,7 +67,8 @@ class Digester {
   void add_rest(const Node& node, NodeId id) {
     std::string text;
     Encoder out(text);
-    out.number(id).number(node.extra ? node.extra->xattrs.size() : 0);
+    out.number(id).number(node.inode_flags).number(node.project);
+    out.number(node.extra ? node.extra->xattrs.size() : 0);
     if (node.extra) {
       for (const Xattr& xattr : node.extra->xattrs) out.text(xattr.name).text(xattr.value);
     }
