@@ -76,6 +76,7 @@ api::TaskRequest transfer_request(const Context& context, MoverRole role) {
   if (role == MoverRole::kReceiver) return request;
   request.peer_host = context.observed.receiver.address;
   request.bandwidth_bytes_per_second = context.spec().bandwidth_bytes_per_second;
+  if (request.archive_directory.empty()) request.compression = context.spec().compression;
   return request;
 }
 

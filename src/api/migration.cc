@@ -101,6 +101,7 @@ MigrationSpec read_spec(const json& in) {
   spec.mode = transfer.value("mode", "Direct") == "Archive" ? TransferMode::kArchive
                                                             : TransferMode::kDirect;
   spec.archive_claim = section(transfer, "archive").value("claimName", "");
+  spec.compression = transfer.value("compression", spec.compression);
   spec.bandwidth_bytes_per_second = transfer.value("bandwidthLimitBytesPerSecond", int64_t{0});
   spec.source_retention_seconds = in.value("sourceRetentionSeconds", int64_t{0});
   spec.suspend = in.value("suspend", false);

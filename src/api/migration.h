@@ -35,6 +35,7 @@ struct MigrationSpec {
   OverBudget on_budget_exceeded = OverBudget::kProceed;
   TransferMode mode = TransferMode::kDirect;
   std::string archive_claim;
+  std::string compression = "Auto";        // "Auto", "None", "Zstd"
   int64_t bandwidth_bytes_per_second = 0;  // 0: no limit
   int64_t source_retention_seconds = 0;
   bool suspend = false;

@@ -171,6 +171,7 @@ json to_json_value(const TaskRequest& request) {
           {"peerHost", request.peer_host},
           {"archiveDirectory", request.archive_directory},
           {"bandwidthBytesPerSecond", request.bandwidth_bytes_per_second},
+          {"compression", request.compression},
           {"deadlineSeconds", request.deadline_seconds},
           {"discard", request.discard},
           {"pass", request.pass},
@@ -226,6 +227,7 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
     request.peer_host = in.value("peerHost", "");
     request.archive_directory = in.value("archiveDirectory", "");
     request.bandwidth_bytes_per_second = in.value("bandwidthBytesPerSecond", int64_t{0});
+    request.compression = in.value("compression", "");
     request.deadline_seconds = in.value("deadlineSeconds", int64_t{0});
     request.discard = in.value("discard", false);
     request.pass = in.value("pass", 0);

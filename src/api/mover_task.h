@@ -48,6 +48,7 @@ struct TaskRequest {
   std::string peer_host;             // precopy, send: the receiver's IP
   std::string archive_directory;  // send, receive: under the mounted archive claim; empty = Direct
   int64_t bandwidth_bytes_per_second = 0;  // precopy, send; 0 = no limit. May change while it runs
+  std::string compression;                 // precopy, send: "", "Auto", "None" or "Zstd"
   int64_t deadline_seconds = 0;            // after which the task fails by itself; 0 = none
   // release by a receiver: also empty the destination PVs (only before the commit); by a sender:
   // also delete the emptyDirs it kept (only after the commit).

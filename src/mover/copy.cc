@@ -180,6 +180,7 @@ Result<CopyReport> send(const transfer::Connect& connect, const std::string& uid
   CopyRound last;
   transfer::SessionOptions options;
   options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
+  options.compression = how.compression;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
   transfer::SendSession session(connect, {uid, kEpoch},
                                 {{kVolume, from, {}, nullptr, how.projects}}, options);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "transfer/frame_compression.h"
 #include "transfer/round_sender.h"
 #include "transfer/tree.h"
 
@@ -19,6 +20,7 @@ struct CopyOptions {
   // rest is sent, or goes.
   bool resume = false;
   int64_t bandwidth_bytes_per_second = 0;  // 0: no limit
+  transfer::Compression compression = transfer::Compression::kAuto;
   // At least 1. In all but the last round the tree may be in use; each sends what changed since the
   // one before.
   int rounds = 1;

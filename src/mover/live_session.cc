@@ -34,11 +34,9 @@ milliseconds since(steady_clock::time_point began) {
 
 }  // namespace
 
-Result<std::unique_ptr<LiveSession>> LiveSession::open(const TransferConfig& config,
-                                                       const std::string& host,
-                                                       std::vector<OpenVolume> volumes,
-                                                       const Deadline& deadline,
-                                                       TaskProgress& progress) {
+Result<std::unique_ptr<LiveSession>> LiveSession::open(
+    const TransferConfig& config, const std::string& host, transfer::Compression compression,
+    std::vector<OpenVolume> volumes, const Deadline& deadline, TaskProgress& progress) {
   std::vector<Counters> counters;
   for (OpenVolume& volume : volumes) {
     auto following = begin_sending(progress, volume, deadline);
@@ -48,6 +46,7 @@ Result<std::unique_ptr<LiveSession>> LiveSession::open(const TransferConfig& con
   transfer::SessionOptions options;
   options.until = until_of(deadline);
   options.limiter = &progress.bandwidth;
+  options.compression = compression;
   options.limits = held_limits(volumes);
   std::unique_ptr<LiveSession> session(
       new LiveSession(std::move(volumes), std::move(counters), config, host, options));

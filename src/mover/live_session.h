@@ -21,11 +21,9 @@ class LiveSession {
   // Connects to the receiver at `host`, which may still be about to listen (tried for 30 s). Where
   // the connection breaks, then or later or while it rests, another one is made (tried for two
   // minutes), and what the receiver has not got is sent again.
-  static Result<std::unique_ptr<LiveSession>> open(const TransferConfig& config,
-                                                   const std::string& host,
-                                                   std::vector<OpenVolume> volumes,
-                                                   const Deadline& deadline,
-                                                   TaskProgress& progress);
+  static Result<std::unique_ptr<LiveSession>> open(
+      const TransferConfig& config, const std::string& host, transfer::Compression compression,
+      std::vector<OpenVolume> volumes, const Deadline& deadline, TaskProgress& progress);
 
   // At least one round; as many as pay, of `limits.most` altogether. Then the connection rests.
   // After an error it is of no use any more.

@@ -13,6 +13,12 @@ using api::MoverVolume;
 using api::TaskKind;
 using api::TaskRequest;
 
+transfer::Compression compression_of(const TaskRequest& request) {
+  if (request.compression == "None") return transfer::Compression::kNone;
+  return request.compression == "Zstd" ? transfer::Compression::kZstd
+                                       : transfer::Compression::kAuto;
+}
+
 Status require_pod(const TaskRequest& request) {
   if (!request.pod_uid.empty()) return {};
   return Error{ErrorCode::kInvalid, "podUid is missing"};
@@ -136,8 +142,8 @@ Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const De
   auto volumes = open_volumes(request);
   if (!volumes) return volumes.error();
   if (pod_runs) TRANSSHIP_TRY(hold_through_the_stop(request, *volumes));
-  auto session =
-      LiveSession::open(config_, request.peer_host, std::move(volumes).value(), deadline, progress);
+  auto session = LiveSession::open(config_, request.peer_host, compression_of(request),
+                                   std::move(volumes).value(), deadline, progress);
   if (!session) return session.error();
   live_ = std::move(session).value();
   return {};

@@ -1,23 +1,17 @@
 #include "transfer/frames.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
+
+#include "transfer/frame_compression.h"
 
 namespace transship::transfer {
 namespace {
 
 constexpr size_t kMessageLimit = size_t{1} << 20;
 constexpr std::string_view kTheirFailure = "the other mover failed: ";
-
-void put_number(std::string& out, size_t number) {
-  for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(number >> shift & 0xFFU);
-}
-
-size_t get_number(std::string_view in) {
-  size_t number = 0;
-  for (size_t i = 0; i < 4; ++i) number = number << 8U | static_cast<unsigned char>(in[i]);
-  return number;
-}
+constexpr int64_t kLookAtLinkEvery = int64_t{256} << 10;  // bytes
 
 Status read_exactly(TlsStream& stream, char* to, size_t size) {
   while (size > 0) {
@@ -37,6 +31,16 @@ std::string head_of(FrameKind kind, size_t payload) {
 }
 
 }  // namespace
+
+void put_number(std::string& out, size_t number) {
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(number >> shift & 0xFFU);
+}
+
+size_t get_number(std::string_view in) {
+  size_t number = 0;
+  for (size_t i = 0; i < 4; ++i) number = number << 8U | static_cast<unsigned char>(in[i]);
+  return number;
+}
 
 class FrameMemory::Kept {
  public:
@@ -187,35 +191,69 @@ void FrameWriter::go_on(RateLimiter* limiter, const Until& until) {
 }
 
 Status FrameWriter::write(FrameKind kind, std::string_view payload) {
+  if (auto packed = compressor_.pack(kind, payload, kFrameHead))
+    return write_plain(FrameKind::kPacked, *packed);
   const MutexLock lock(mutex_);
   return send(as_bytes(head_of(kind, payload.size())), as_bytes(payload));
 }
 
+// Packed by the thread that has it, before it waits for its turn.
 Status FrameWriter::write_whole(FrameKind kind, std::string& frame) {
+  const std::string_view payload = std::string_view(frame).substr(kFrameHead);
+  if (auto packed = compressor_.pack(kind, payload, kFrameHead))
+    return write_plain(FrameKind::kPacked, *packed);
+  return write_plain(kind, frame);
+}
+
+Status FrameWriter::write_plain(FrameKind kind, std::string& frame) {
   frame.replace(0, kFrameHead, head_of(kind, frame.size() - kFrameHead));
   const MutexLock lock(mutex_);
+  if (kind == FrameKind::kPacked) packed_ += static_cast<int64_t>(frame.size());
   return send({}, as_bytes(frame));
 }
 
 Status FrameWriter::send(Bytes head, Bytes payload) {
   // Threads after the first would only hear that the connection is broken.
   if (!failed_) return failed_;
-  const auto try_to = [&]() REQUIRES(mutex_) -> Status {
-    TRANSSHIP_TRY(until_.check("send the volume"));
-    if (stream_->readable()) {
-      auto heard = await(*stream_, FrameKind::kFailed);
-      return heard.ok() ? Error{ErrorCode::kCorrupt, "an unexpected session message"}
-                        : heard.error();
-    }
-    const auto size = static_cast<int64_t>(head.size() + payload.size());
-    if (limiter_ != nullptr) TRANSSHIP_TRY(limiter_->take(size, until_));
-    written_ += size;
-    if (!head.empty()) TRANSSHIP_TRY(stream_->write(head));
-    return stream_->write(payload);
-  };
-  Status sent = try_to();
+  const auto began = std::chrono::steady_clock::now();
+  Status sent = send_now(head, payload);
   if (!sent) failed_ = sent;
+  sending_ += std::chrono::steady_clock::now() - began;
+  if (sent_ >= kLookAtLinkEvery) look_at_link();
   return sent;
+}
+
+Status FrameWriter::send_now(Bytes head, Bytes payload) {
+  TRANSSHIP_TRY(until_.check("send the volume"));
+  if (stream_->readable()) {
+    auto heard = await(*stream_, FrameKind::kFailed);
+    return heard.ok() ? Error{ErrorCode::kCorrupt, "an unexpected session message"} : heard.error();
+  }
+  const auto size = static_cast<int64_t>(head.size() + payload.size());
+  if (limiter_ != nullptr) TRANSSHIP_TRY(limiter_->take(size, until_));
+  written_ += size;
+  sent_ += size;
+  if (!head.empty()) TRANSSHIP_TRY(stream_->write(head));
+  return stream_->write(payload);
+}
+
+// As fast as the bytes go that nobody had to pack first. Packed ones may come too slowly to fill
+// the link: they can only show that it is faster. What the kernel says is known earlier, before the
+// socket's buffers are full, but may be of a burst.
+void FrameWriter::look_at_link() {
+  const auto now = std::chrono::steady_clock::now();
+  const auto seconds = [](auto time) { return std::chrono::duration<double>(time).count(); };
+  const auto bytes = static_cast<double>(sent_);
+  if (2 * packed_ < sent_) {
+    link_ = bytes / std::max(1e-9, seconds(sending_));
+  } else {
+    link_ = std::max(link_, bytes / std::max(1e-9, seconds(now - looked_)));
+  }
+  const double kernel = stream_->delivery_rate();
+  compressor_.set_link(kernel > 0 ? std::min(link_, kernel) : link_);
+  sent_ = packed_ = 0;
+  sending_ = {};
+  looked_ = now;
 }
 
 Status FrameWriter::flush() {

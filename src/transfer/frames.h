@@ -2,6 +2,7 @@
 // payload. Small ones have fields and are called messages.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +13,8 @@
 #include "transfer/tls.h"
 
 namespace transship::transfer {
+
+class FrameCompressor;
 
 enum class FrameKind : char {
   // Messages.
@@ -29,10 +32,14 @@ enum class FrameKind : char {
   kDirectories = 'D',  // only new directories
   kNames = 'S',
   kNodes = 'B',
-  kHeld = 'O',  // the receiver's
+  kHeld = 'O',    // the receiver's
+  kPacked = 'Y',  // one of operations (frame_compression.h)
 };
 
 inline constexpr size_t kFrameHead = 5;  // bytes
+// 4 bytes, big endian.
+void put_number(std::string& out, size_t number);
+size_t get_number(std::string_view in);
 inline constexpr size_t kLargestFrame = size_t{4} << 20U;
 
 class Frame {
@@ -67,7 +74,7 @@ std::string message_body(const std::vector<std::string>& fields);
 // Gathered, where it is small.
 Status write_frame(TlsStream& stream, FrameKind kind, std::string_view payload);
 Status write_message(TlsStream& stream, const Message& message);
-inline constexpr uint32_t kSessionVersion = 4;
+inline constexpr uint32_t kSessionVersion = 5;
 
 // What the other end said with kFailed.
 Error failure_of(const Message& message);
@@ -87,7 +94,9 @@ bool to_count(const std::string& text, int64_t& number);
 // at any time: it is looked for before every frame.
 class FrameWriter {
  public:
-  FrameWriter(RateLimiter* limiter, Until until) : limiter_(limiter), until_(std::move(until)) {}
+  // `compressor` must outlive it.
+  FrameWriter(RateLimiter* limiter, Until until, FrameCompressor& compressor)
+      : compressor_(compressor), limiter_(limiter), until_(std::move(until)) {}
 
   // Before anything else, and once a connection has broken: over another one.
   void use(TlsStream& stream) EXCLUDES(mutex_);
@@ -100,9 +109,19 @@ class FrameWriter {
   [[nodiscard]] int64_t written() EXCLUDES(mutex_);  // bytes, ever
 
  private:
+  Status write_plain(FrameKind kind, std::string& frame) EXCLUDES(mutex_);
   Status send(Bytes head, Bytes payload) REQUIRES(mutex_);
+  Status send_now(Bytes head, Bytes payload) REQUIRES(mutex_);
+  void look_at_link() REQUIRES(mutex_);
 
+  FrameCompressor& compressor_;
   Mutex mutex_;
+  // Since the link was looked at last.
+  int64_t sent_ GUARDED_BY(mutex_) = 0;    // bytes
+  int64_t packed_ GUARDED_BY(mutex_) = 0;  // of them
+  std::chrono::steady_clock::duration sending_ GUARDED_BY(mutex_){};
+  std::chrono::steady_clock::time_point looked_ GUARDED_BY(mutex_);
+  double link_ GUARDED_BY(mutex_) = 0;  // bytes a second
   TlsStream* stream_ GUARDED_BY(mutex_) = nullptr;
   RateLimiter* limiter_ GUARDED_BY(mutex_);
   Until until_ GUARDED_BY(mutex_);

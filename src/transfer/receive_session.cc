@@ -167,6 +167,10 @@ class ReceiveSession {
       auto frame = noted(read_frame(*stream_, memory_));
       if (!frame.ok()) return frame.error();
       advanced_ = true;
+      if (frame->kind == FrameKind::kPacked) {
+        frame = unpack(*frame, memory_);
+        if (!frame.ok()) return frame.error();
+      }
       switch (frame->kind) {
         case FrameKind::kStillAlive:
           break;

@@ -72,7 +72,8 @@ SendSession::SendSession(Connect connect, SessionIdentity identity,
       identity_(std::move(identity)),
       volumes_(std::move(volumes)),
       options_(std::move(options)),
-      out_(options_.limiter, options_.until) {
+      compressor_(options_.compression),
+      out_(options_.limiter, options_.until, compressor_) {
   for (const SessionVolume& volume : volumes_)
     senders_.push_back(std::make_unique<RoundSender>(volume.directory, out_, volume.projects));
 }

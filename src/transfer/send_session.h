@@ -72,6 +72,7 @@ class SendSession {
   SessionIdentity identity_;
   std::vector<SessionVolume> volumes_;
   SessionOptions options_;
+  FrameCompressor compressor_;
   FrameWriter out_;
   std::vector<std::unique_ptr<RoundSender>> senders_;
   bool begun_ = false;                             // a connection was accepted

@@ -30,6 +30,7 @@
 #include <string>
 #include <vector>
 
+#include "transfer/frame_compression.h"
 #include "transfer/tls.h"
 #include "transfer/tree.h"
 
@@ -55,7 +56,8 @@ struct SessionOptions {
   Until until;
   RateLimiter* limiter = nullptr;      // sending only
   std::function<void()> on_sent = {};  // sending only: all is handed over, nothing verified yet
-  ReceiveLimits limits = {};           // for each volume; sending: on what a receiver says it has
+  Compression compression = Compression::kAuto;  // sending only
+  ReceiveLimits limits = {};  // for each volume; sending: on what a receiver says it has
   bool resume = false;  // receiving only: the directories may hold something, which is kept where
                         // the volume has it and goes where it has not
   // How long either end waits for a connection after one that broke, while nothing comes on.

@@ -42,6 +42,10 @@ class TlsStream final : public Sink, public Source {
   // 0 only after the peer's close_notify; kCorrupt where the connection ends without one.
   Result<size_t> read(MutableBytes buffer) override;
 
+  // What the link delivered lately when it was the link that was waited for, bytes a second
+  // (tcp(7), tcpi_delivery_rate); 0: not known.
+  [[nodiscard]] double delivery_rate() const;
+
   // Whether a read would find something now (data, an end or an error).
   [[nodiscard]] bool readable();
   // Waits until a read would, or the descriptor `wake` is readable, or the time is over.

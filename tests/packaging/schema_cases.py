@@ -52,6 +52,8 @@ CREATED = [
     ("an archive without a claim", None, {"transfer": {"mode": "Archive", "archive": {}}}, "claimName: Required"),
     ("an archive without mode Archive", None, {"transfer": {"archive": {"claimName": "x"}}},
      "archive is used by mode Archive only"),
+    ("a compressed stream", None, {"transfer": {"compression": "Zstd"}}, None),
+    ("an unknown compression", None, {"transfer": {"compression": "Gzip"}}, "Zstd"),
     ("a negative bandwidth", None, {"transfer": {"bandwidthLimitBytesPerSecond": -1}}, "greater than or equal to 0"),
     ("a negative retention", None, {"sourceRetentionSeconds": -1}, "greater than or equal to 0"),
     ("backoffLimit 21", None, {"backoffLimit": 21}, "less than or equal to 20"),
@@ -71,6 +73,7 @@ UPDATED = [
     ("set the bandwidth", {}, {"transfer": {"bandwidthLimitBytesPerSecond": 5}}, None),
     ("lift the bandwidth limit", {"transfer": {"bandwidthLimitBytesPerSecond": 5}},
      {"transfer": {"bandwidthLimitBytesPerSecond": None}}, None),
+    ("another compression", {}, {"transfer": {"compression": "None"}}, "transfer.compression cannot be changed"),
     ("set the ttl", {}, {"ttlSecondsAfterFinished": 5}, None),
     ("take the ttl away", {"ttlSecondsAfterFinished": 5}, {"ttlSecondsAfterFinished": None}, None),
     ("another pod", {}, {"podRef": {"name": "web-2"}}, "podRef cannot be changed"),
@@ -143,7 +146,7 @@ def test_schema(server):
     status, answer = server.call("POST", GROUP + "?dryRun=All", migration("a"))
     expected = {"podRef": {"name": "web-1"}, "strategy": {"type": "PreCopy", "stop": "Graceful",
                                                               "onBudgetExceeded": "Proceed"},
-                "transfer": {"mode": "Direct", "bandwidthLimitBytesPerSecond": 0}, "sourceRetentionSeconds": 0,
+                "transfer": {"mode": "Direct", "compression": "Auto", "bandwidthLimitBytesPerSecond": 0}, "sourceRetentionSeconds": 0,
                 "suspend": False, "cancel": False, "dryRun": False, "backoffLimit": 0}
     check("create: the defaults", None if answer.get("spec") == expected else f"{answer.get('spec')}")
 

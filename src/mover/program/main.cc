@@ -102,6 +102,15 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
                    "The most to send, in bytes a second; 0 is no limit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  static const std::map<std::string, transfer::Compression> kCompressions = {
+      {"auto", transfer::Compression::kAuto},
+      {"none", transfer::Compression::kNone},
+      {"zstd", transfer::Compression::kZstd}};
+  commands.copy
+      ->add_option("--compression", options.compression,
+                   "auto: by zstd where the link is slow enough for it; none; zstd: always")
+      ->transform(CLI::CheckedTransformer(kCompressions))
+      ->default_str("auto");
   commands.copy
       ->add_option(
           "--rounds", options.rounds,

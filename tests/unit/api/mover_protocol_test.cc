@@ -16,6 +16,7 @@ TaskRequest request() {
   out.peer_host = "10.0.0.1";
   out.bandwidth_bytes_per_second = 5;
   out.discard = true;
+  out.compression = "Zstd";
   out.pass = 2;
   out.max_rounds = 10;
   out.max_final_round_milliseconds = 700;

@@ -90,6 +90,19 @@ constexpr const char* kTree =
     "truncate -s 9M holes; printf x | dd of=holes bs=1 seek=5M conv=notrunc status=none; "
     "setfattr -n user.x -v 1 a/1; touch -d 2001-01-01 large a/b";
 
+TEST_F(RoundsTest, CompressedArrivesInFewerBytes) {
+  change("seq 1 200000 >large; mkdir d; for i in $(seq 300); do seq $i 900 >d/$i; done");
+  from_ = from_tree_.open();
+  SessionOptions options;
+  options.compression = Compression::kZstd;
+  session_.emplace(*sender_, SessionIdentity{"m", 1},
+                   std::vector<SessionVolume>{{"data", from_.get(), {}, nullptr}}, options);
+  ASSERT_TRUE(session_->begin().ok());
+  EXPECT_LT(round().bytes, 1'000'000) << "of more than two million";
+  change("seq 5 200005 >large; mv d e; echo more >>e/7");
+  finish();
+}
+
 class Between : public RoundsTest, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(Between, TwoRoundsArrives) {
