@@ -103,6 +103,7 @@ class MigrationRunTest : public ::testing::Test {
     request.epoch = epoch;
     request.pod_uid = pod_uid;
     request.peer_host = "127.0.0.1";
+    request.compression = "None";  // tests count bytes
     const fs::path& data = at_the_old_node ? from_ : to_;
     request.volumes = {
         {.name = "data", .empty_dir = false, .memory = false, .node_path = data.string()},

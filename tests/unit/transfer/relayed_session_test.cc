@@ -62,7 +62,8 @@ class RelayedSession : public TlsTest {
   Outcomes send(uint16_t port, int from, int rounds, const Until& until) {
     auto stream = tls_connect("127.0.0.1", port, sender_options(), until);
     if (!stream.ok()) return stream.error();
-    SendSession session(**stream, {"m", 1}, {{"data", from, {}, nullptr}}, {.until = until});
+    SendSession session(**stream, {"m", 1}, {{"data", from, {}, nullptr}},
+                        {.until = until, .compression = Compression::kNone});
     TRANSSHIP_TRY(session.begin());
     for (int i = 1; i < rounds; ++i) {
       auto sent = session.round();

@@ -71,7 +71,9 @@ class ResumeTest : public TlsTest {
   // A sender whose connections are cut.
   void begin(std::vector<Cut> cuts = {}, const SessionOptions& options = {}) {
     proxy_ = std::make_unique<CuttingProxy>(listener_->port(), std::move(cuts));
-    session_.emplace(connect_to(proxy_->port), SessionIdentity{"m", 1}, outgoing(), options);
+    SessionOptions plain = options;
+    plain.compression = Compression::kNone;  // bytes are counted, and cut after
+    session_.emplace(connect_to(proxy_->port), SessionIdentity{"m", 1}, outgoing(), plain);
     const Status begun = session_->begin();
     ASSERT_TRUE(begun.ok()) << begun.error().message;
   }
@@ -112,7 +114,9 @@ class ResumeTest : public TlsTest {
       CuttingProxy proxy(listener_->port(), {{.from_client = bytes}});
       auto stream = tls_connect("127.0.0.1", proxy.port, sender_options(), {});
       ASSERT_TRUE(stream.ok()) << stream.error().message;
-      EXPECT_FALSE(send_session(**stream, {"m", 1}, outgoing()).ok());
+      EXPECT_FALSE(send_session(**stream, {"m", 1}, outgoing(),
+                                {.until = {}, .compression = Compression::kNone})
+                       .ok());
     }
     ::kill(child, SIGKILL);
     int status = 0;

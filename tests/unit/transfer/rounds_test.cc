@@ -41,7 +41,7 @@ class RoundsTest : public TlsTest {
     from_ = from_tree_.open();
     session_.emplace(*sender_, SessionIdentity{"m", 1},
                      std::vector<SessionVolume>{{"data", from_.get(), {}, nullptr}},
-                     SessionOptions{});
+                     SessionOptions{.until = {}, .compression = Compression::kNone});
     const Status begun = session_->begin();
     ASSERT_TRUE(begun.ok()) << begun.error().message;
   }

@@ -170,7 +170,8 @@ TEST_F(SessionTest, CutAnywhereNobodyTakesItForWhole) {
     auto connected = tls_connect("127.0.0.1", proxy.port, sender_options(), soon);
     Outcomes sent = Error{};
     if (connected.ok()) {
-      sent = send_session(**connected, {"m", 1}, outgoing_, {.until = soon});
+      sent = send_session(**connected, {"m", 1}, outgoing_,
+                          {.until = soon, .compression = Compression::kNone});
       connected->reset();
     }
     EXPECT_FALSE(sent.ok());
