@@ -11,6 +11,8 @@ namespace condition = api::condition;
 using api::MoverRole;
 
 constexpr double kSilentSeconds = 30;  // a mover that does not answer for so long is given up
+constexpr int kMostRenewals = 5;       // before the stop
+constexpr const char* kRenewals = "moversRenewed";
 
 const std::optional<Object>& node_of(const Observed& observed, MoverRole role) {
   return role == MoverRole::kSender ? observed.source_node : observed.target_node;
@@ -23,9 +25,6 @@ std::string loss_of(const ObservedMover& mover) {
            " s";
   return "";
 }
-
-constexpr int kMostRenewals = 5;
-constexpr const char* kRenewals = "moversRenewed";
 
 // While the pod still runs, what is on the target already is not thrown away for one lost mover.
 bool may_renew_before_the_stop(Context& context, const std::optional<Object>& node) {

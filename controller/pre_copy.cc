@@ -105,9 +105,8 @@ Step pre_copy(Context& context) {
       task_state(context.observed, MoverRole::kSender, TaskKind::kPreCopy);
   const bool rests = state != nullptr && state->phase == api::TaskPhase::kSucceeded;
   if (context.spec().suspend && (state == nullptr || rests)) return held(context, state);
-  Step step = sending(context, TaskKind::kPreCopy, request_of(context));
   if (state != nullptr) show_estimate(context, *state);
-  if (step) step->status.estimated_downtime_seconds = context.status.estimated_downtime_seconds;
+  Step step = sending(context, TaskKind::kPreCopy, request_of(context));
   return step ? step : judge(context);
 }
 

@@ -102,15 +102,8 @@ Step sending(Context& context, TaskKind kind, const api::TaskRequest& request) {
     if (slower_or_faster || once_more)
       return context.act(RunTask{MoverRole::kSender, kind, request});
   }
+  if (running != nullptr) show_transfer(context, kind, *running);
   Step step = task(context, MoverRole::kSender, kind, request, 50ms);
-  if (running != nullptr) {
-    show_transfer(context, kind, *running);
-    if (step) {
-      step->status.progress = context.status.progress;
-      step->status.volumes = context.status.volumes;
-      step->status.rounds = context.status.rounds;
-    }
-  }
   // The receiver's word for what went wrong says more than the broken connection at the sender.
   if (receiving != nullptr && receiving->phase == api::TaskPhase::kFailed)
     return task(context, MoverRole::kReceiver, TaskKind::kReceive, receive, 50ms);
