@@ -10,6 +10,8 @@
 
 #include <memory>
 
+#include "transfer/sigpipe.h"
+
 namespace transship::transfer {
 namespace {
 
@@ -76,6 +78,7 @@ Relay::~Relay() {
 }
 
 void Relay::run(uint16_t to) {
+  const SigpipeBlock no_signal;  // an end may be gone when the other one's word comes
   End sender{UniqueFd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)), {}, {}};
   if (!sender.socket.valid() || !sender.shake_hands(directory_ + "/receiver", /*server=*/true))
     return;
