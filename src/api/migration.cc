@@ -84,7 +84,12 @@ MigrationSpec read_spec(const json& in) {
   spec.target_node = target.value("nodeName", "");
   spec.target_selector = target.value("nodeSelector", std::map<std::string, std::string>{});
   spec.target_storage_class = target.value("storageClassName", "");
-  const json volumes = section(section(in, "state"), "volumes");
+  const json state = section(in, "state");
+  spec.memory = state.value("memory", "Exclude") == "Include";
+  spec.layer = spec.memory || state.value("containerLayer", "Exclude") == "Include";
+  if (in.value("onRestoreFailure", "Fail") == "ColdStart")
+    spec.on_restore_failure = RestoreFailure::kColdStart;
+  const json volumes = section(state, "volumes");
   spec.include_volumes = volumes.value("include", std::vector<std::string>{});
   spec.exclude_volumes = volumes.value("exclude", std::vector<std::string>{});
   const json strategy = section(in, "strategy");
@@ -95,8 +100,9 @@ MigrationSpec read_spec(const json& in) {
     spec.max_downtime_seconds = strategy["maxDowntimeSeconds"].get<int64_t>();
   if (strategy.value("onBudgetExceeded", "Proceed") == "Abort")
     spec.on_budget_exceeded = OverBudget::kAbort;
-  spec.stop =
-      strategy.value("stop", "Graceful") == "Freeze" ? StopMode::kFreeze : StopMode::kGraceful;
+  spec.stop = strategy.value("stop", spec.layer ? "Freeze" : "Graceful") == "Freeze"
+                  ? StopMode::kFreeze
+                  : StopMode::kGraceful;
   const json transfer = section(in, "transfer");
   spec.mode = transfer.value("mode", "Direct") == "Archive" ? TransferMode::kArchive
                                                             : TransferMode::kDirect;

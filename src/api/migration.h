@@ -17,6 +17,7 @@ namespace transship::api {
 
 enum class StopMode { kGraceful, kFreeze };
 enum class StrategyType { kPreCopy, kStopAndCopy };
+enum class RestoreFailure { kFail, kColdStart };
 enum class OverBudget { kProceed, kAbort };
 enum class TransferMode { kDirect, kArchive };
 
@@ -28,6 +29,9 @@ struct MigrationSpec {
   std::string target_storage_class;
   std::vector<std::string> include_volumes;
   std::vector<std::string> exclude_volumes;
+  bool layer = false;   // the containers' layers go along
+  bool memory = false;  // and their memory
+  RestoreFailure on_restore_failure = RestoreFailure::kFail;
   StrategyType strategy = StrategyType::kPreCopy;
   StopMode stop = StopMode::kGraceful;
   int max_rounds = 10;  // while the pod runs

@@ -14,17 +14,23 @@ struct Name {
   std::string_view text;
 };
 
-constexpr std::array<Name<TaskKind>, 11> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
+constexpr std::array<Name<TaskKind>, 13> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
                                                         {TaskKind::kFreeze, "freeze"},
                                                         {TaskKind::kThaw, "thaw"},
                                                         {TaskKind::kPin, "pin"},
                                                         {TaskKind::kKeep, "keep"},
                                                         {TaskKind::kKill, "kill"},
+                                                        {TaskKind::kDump, "dump"},
                                                         {TaskKind::kPreCopy, "precopy"},
                                                         {TaskKind::kSend, "send"},
                                                         {TaskKind::kReceive, "receive"},
                                                         {TaskKind::kPlace, "place"},
+                                                        {TaskKind::kColdStart, "coldstart"},
                                                         {TaskKind::kRelease, "release"}}};
+constexpr std::array<Name<TreeKind>, 4> kTreeKinds = {{{TreeKind::kVolume, "Volume"},
+                                                       {TreeKind::kLayer, "Layer"},
+                                                       {TreeKind::kMemory, "Memory"},
+                                                       {TreeKind::kSharedMemory, "SharedMemory"}}};
 constexpr std::array<Name<TaskPhase>, 3> kTaskPhases = {{{TaskPhase::kRunning, "Running"},
                                                          {TaskPhase::kSucceeded, "Succeeded"},
                                                          {TaskPhase::kFailed, "Failed"}}};
@@ -136,6 +142,7 @@ auto parsed(std::string_view what, std::string_view body, Parse parse)
 
 std::string_view to_string(MoverRole role) { return name_of(kRoles, role); }
 std::string_view to_string(TaskKind kind) { return name_of(kTaskKinds, kind); }
+std::string_view to_string(TreeKind kind) { return name_of(kTreeKinds, kind); }
 std::optional<TaskKind> parse_task_kind(std::string_view text) {
   return value_of(kTaskKinds, text);
 }
@@ -153,6 +160,10 @@ void to_json(json& out, const MoverVolume& volume) {
          {"emptyDir", volume.empty_dir},
          {"memory", volume.memory},
          {"nodePath", volume.node_path}};
+  if (volume.kind != TreeKind::kVolume) {
+    out["kind"] = to_string(volume.kind);
+    out["container"] = volume.container;
+  }
 }
 
 void from_json(const json& in, MoverVolume& volume) {
@@ -160,6 +171,34 @@ void from_json(const json& in, MoverVolume& volume) {
   volume.empty_dir = in.value("emptyDir", false);
   volume.memory = in.value("memory", false);
   volume.node_path = in.value("nodePath", "");
+  if (in.contains("kind")) volume.kind = require(kTreeKinds, in, "kind");
+  volume.container = in.value("container", "");
+}
+
+void to_json(json& out, const MoverContainer& container) {
+  out = {{"name", container.name},
+         {"id", container.id},
+         {"layer", container.layer},
+         {"memory", container.memory},
+         {"skip", container.skip}};
+}
+
+void from_json(const json& in, MoverContainer& container) {
+  container.name = in.at("name").get<std::string>();
+  container.id = in.value("id", "");
+  container.layer = in.value("layer", false);
+  container.memory = in.value("memory", false);
+  container.skip = in.value("skip", false);
+}
+
+void to_json(json& out, const ContainerRestore& restore) {
+  out = {{"container", restore.container}, {"state", restore.state}, {"message", restore.message}};
+}
+
+void from_json(const json& in, ContainerRestore& restore) {
+  restore.container = in.at("container").get<std::string>();
+  restore.state = in.at("state").get<std::string>();
+  restore.message = in.value("message", "");
 }
 
 json to_json_value(const TaskRequest& request) {
@@ -168,6 +207,8 @@ json to_json_value(const TaskRequest& request) {
           {"podUid", request.pod_uid},
           {"sourcePodUid", request.source_pod_uid},
           {"volumes", request.volumes},
+          {"containers", request.containers},
+          {"sourcePodIp", request.source_pod_ip},
           {"peerHost", request.peer_host},
           {"archiveDirectory", request.archive_directory},
           {"bandwidthBytesPerSecond", request.bandwidth_bytes_per_second},
@@ -213,6 +254,7 @@ json to_json_value(const MoverState& state) {
           {"bootId", state.boot_id},
           {"version", state.version},
           {"sourceProcesses", name_of(kSourceProcesses, state.source_processes)},
+          {"restores", state.restores},
           {"tasks", std::move(tasks)}};
 }
 
@@ -224,6 +266,8 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
     request.pod_uid = in.value("podUid", "");
     request.source_pod_uid = in.value("sourcePodUid", "");
     request.volumes = in.value("volumes", std::vector<MoverVolume>{});
+    request.containers = in.value("containers", std::vector<MoverContainer>{});
+    request.source_pod_ip = in.value("sourcePodIp", "");
     request.peer_host = in.value("peerHost", "");
     request.archive_directory = in.value("archiveDirectory", "");
     request.bandwidth_bytes_per_second = in.value("bandwidthBytesPerSecond", int64_t{0});
@@ -251,6 +295,7 @@ Result<MoverState> parse_mover_state(std::string_view body) {
     state.boot_id = in.value("bootId", "");
     state.version = in.value("version", "");
     state.source_processes = require(kSourceProcesses, in, "sourceProcesses");
+    state.restores = in.value("restores", std::vector<ContainerRestore>{});
     for (const auto& [name, task] : in.at("tasks").items()) {
       const auto kind = parse_task_kind(name);
       if (!kind) throw UnknownName("field tasks: unknown task \"" + name.substr(0, 64) + '"');

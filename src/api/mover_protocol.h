@@ -18,6 +18,8 @@
 //             keep     once the pod is being deleted: the pins outlive a reboot, too
 //             kill     SIGKILLs every process of the pod's cgroups, thawing if need be; waits for
 //                      none left
+//             dump     writes the memory of each container that has `memory` into a tmpfs (runc
+//                      checkpoint); the pod must be frozen, and stays so
 //             precopy  sends the volumes to the receiver while the pod uses them, in rounds as long
 //                      as another one pays; then keeps the connection for send. With a higher
 //                      `pass` again, once it has succeeded: at least one more round
@@ -29,7 +31,9 @@
 //   receiver: inspect  read only: free bytes and inodes at the destinations
 //             receive  listens for one session (or reads archive files), writes, syncs, reads back;
 //                      ends with the send, also where a precopy began the session
-//             place    moves staged emptyDirs into the pod and opens its gate
+//             place    moves staged emptyDirs into the pod, writes down for transship-runtime what
+//                      it restores in which container, and opens the pod's gate
+//             coldstart  lets containers whose memory could not be restored start without it
 //             release  takes staging away (and PV contents, where `discard` is set)
 #pragma once
 
@@ -70,11 +74,16 @@ struct MoverState {
   std::string boot_id;  // /proc/sys/kernel/random/boot_id
   std::string version;
   SourceProcesses source_processes = SourceProcesses::kUnknown;
+  std::vector<ContainerRestore> restores;  // of a receiver, once it has placed; read anew
   std::map<TaskKind, TaskState> tasks;
 };
 
 void to_json(nlohmann::json& json, const MoverVolume& volume);
 void from_json(const nlohmann::json& json, MoverVolume& volume);
+void to_json(nlohmann::json& json, const MoverContainer& container);
+void from_json(const nlohmann::json& json, MoverContainer& container);
+void to_json(nlohmann::json& json, const ContainerRestore& restore);
+void from_json(const nlohmann::json& json, ContainerRestore& restore);
 nlohmann::json to_json_value(const TaskRequest& request);
 nlohmann::json to_json_value(const TaskState& state);
 nlohmann::json to_json_value(const MoverState& state);

@@ -20,23 +20,49 @@ enum class TaskKind {
   kPin,
   kKeep,
   kKill,
+  kDump,
   kPreCopy,
   kSend,
   kReceive,
   kPlace,
+  kColdStart,
   kRelease
 };
 std::string_view to_string(TaskKind kind);  // "inspect", ...
 std::optional<TaskKind> parse_task_kind(std::string_view text);
 
-// One volume of the pod as a mover sees it.
+// What a tree of the pod is. All but volumes are only there where the pod is restored by
+// transship-runtime.
+enum class TreeKind {
+  kVolume,        // a volume of the pod
+  kLayer,         // a container's layer: the upper directory of its overlay mount
+  kMemory,        // a container's memory: what dump writes, in a tmpfs of the mover's own
+  kSharedMemory,  // the pod's /dev/shm
+};
+std::string_view to_string(TreeKind kind);  // "Volume", "Layer", "Memory", "SharedMemory"
+
+// One volume of the pod, or another tree of it, as a mover sees it.
 struct MoverVolume {
-  std::string name;        // the pod's name for it; also names it in status
+  // The pod's name for it; also names it in status. Of the others: "layer.CONTAINER",
+  // "memory.CONTAINER", "shm.pod": no volume's name has a dot.
+  std::string name;
+  TreeKind kind = TreeKind::kVolume;
+  std::string container;   // layer, memory: the container's name in the pod
   bool empty_dir = false;  // true: found by pod UID and name; false: `node_path` says where
   bool memory = false;     // an emptyDir with medium Memory
   std::string node_path;  // absolute, as the node's own mount namespace sees it (a PV's hostPath or
                           // local path)
   bool operator==(const MoverVolume&) const = default;
+};
+
+// A container of the pod whose layer or memory goes along, or that must not run at the target.
+struct MoverContainer {
+  std::string name;
+  std::string id;       // containerd's, without "containerd://"; the source's. Not for place
+  bool layer = false;   // its layer is restored
+  bool memory = false;  // its memory is restored, and with it its layer
+  bool skip = false;    // place: an init container that has done its work, in the memory restored
+  bool operator==(const MoverContainer&) const = default;
 };
 
 struct TaskRequest {
@@ -45,7 +71,10 @@ struct TaskRequest {
   std::string pod_uid;         // the pod that the task works on: source pod; for place the new pod
   std::string source_pod_uid;  // place by a sender: whose pins are placed
   std::vector<MoverVolume> volumes;  // those that the task works on
-  std::string peer_host;             // precopy, send: the receiver's IP
+  // inspect, dump, precopy, send, place: those with a layer or memory; empty: only volumes go along
+  std::vector<MoverContainer> containers;
+  std::string source_pod_ip;      // place: connections from it are ended when memory is restored
+  std::string peer_host;          // precopy, send: the receiver's IP
   std::string archive_directory;  // send, receive: under the mounted archive claim; empty = Direct
   int64_t bandwidth_bytes_per_second = 0;  // precopy, send; 0 = no limit. May change while it runs
   std::string compression;                 // precopy, send: "", "Auto", "None" or "Zstd"
@@ -70,6 +99,16 @@ struct VolumeReport {
   int64_t free_bytes = 0;       // inspect by a receiver: at the destination
   int64_t free_inodes = 0;
   std::string file_system;  // inspect: "ext4", "xfs", "tmpfs", ...
+};
+
+// How far a container's restore is, as transship-runtime has written it down on the node.
+struct ContainerRestore {
+  std::string container;
+  // "Pending", "Restoring", "Restored" (nothing has run yet), "Running", "Failed" (no container of
+  // that name is started until told so), "ColdStart" (told so)
+  std::string state;
+  std::string message;  // why it failed
+  bool operator==(const ContainerRestore&) const = default;
 };
 
 // One round over all volumes.
