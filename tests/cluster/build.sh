@@ -71,17 +71,18 @@ debian_mirror() {
     awk -v release="$release" '$1 == release { print $2; exit }'
 }
 
-# Debian 13, because Debian 12's runc is older than what containerd 2 is tested with.
-node_suite=trixie
+# Debian unstable, for CRIU: the one of Debian 13 cannot dump a socket on Linux 6.16 and newer. A mirror's
+# copy of unstable may be older than its Release file allows.
+node_suite=sid
 node_packages=(
-  acl attr busybox-static containernetworking-plugins e2fsprogs iproute2 iptables jq procps runc
+  acl attr busybox-static containernetworking-plugins criu e2fsprogs iproute2 iptables jq procps runc
   rsync strace util-linux
 )
 
 # shellcheck disable=SC2016  # mmdebstrap's shell expands the hooks' $1
 build_node_root() { # DIRECTORY
   mmdebstrap --mode=root --variant=minbase --format=directory \
-    --aptopt='Acquire::Languages "none"' \
+    --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --dpkgopt='path-exclude=/usr/share/{doc,man,info,locale}/*' \
     --include="$(IFS=,; echo "${node_packages[*]}")" \
     --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/log/*' \
@@ -91,6 +92,13 @@ build_node_root() { # DIRECTORY
 }
 
 node_root() { cached node-root "$(key "$(declare -f build_node_root)" "$node_suite" "${node_packages[@]}")" build_node_root; }
+
+# See node/rlimits.c.
+build_criu_rlimits() { # DIRECTORY
+  gcc -shared -fPIC -O1 -Wall -Wextra -Werror -o "$1/rlimits.so" "$repository/tests/cluster/node/rlimits.c"
+}
+
+criu_rlimits() { cached criu-rlimits "$(key "$repository/tests/cluster/node/rlimits.c")" build_criu_rlimits; }
 
 test_images() {
   local sources
@@ -137,6 +145,7 @@ build_everything() {
   for module in kubernetes etcd containerd tools; do go_program "$module"; done
   link_programs
   node_root
+  criu_rlimits
   test_images
   containerd_root
   unlock_cache

@@ -23,12 +23,27 @@ copy_containerd_root() { # TO
   done
 }
 
+# Whether root here may read the resource limits of another user's process, as CRIU does.
+reads_limits() { (($(sed -n 's/^CapEff:\s*/16#/p' /proc/self/status) >> 24 & 1)); } # CAP_SYS_RESOURCE
+
+# Where it may not, the criu that comes first on PATH asks /proc: see node/rlimits.c.
+make_criu() { # DISK
+  reads_limits && return
+  mkdir -p "$1/upper/usr/local"/{lib,sbin}
+  cp "$cache/criu-rlimits/rlimits.so" "$1/upper/usr/local/lib/criu-rlimits.so"
+  install -m 755 /dev/stdin "$1/upper/usr/local/sbin/criu" <<'EOF'
+#!/bin/sh
+LD_PRELOAD=/usr/local/lib/criu-rlimits.so exec /usr/sbin/criu "$@"
+EOF
+}
+
 # make_node NODE: its disk, as new.
 make_node() {
   local node=$1 disk=$state/$1 etc=$state/$1/upper/etc
-  mkdir -p "$disk"/{upper,work,root,kubelet,local-path-provisioner,log} "$etc"/{containerd,kubernetes,cni/net.d}
+  mkdir -p "$disk"/{upper,work,root,kubelet,local-path-provisioner,log} "$etc"/{containerd/conf.d,kubernetes,cni/net.d}
   copy_containerd_root "$disk/containerd"
   fill_in containerd.toml "$node" >"$etc/containerd/config.toml"
+  cp "$here/node/transship.toml" "$etc/containerd/conf.d/transship.toml"
   fill_in pods.conflist "$node" >"$etc/cni/net.d/10-pods.conflist"
   fill_in kubelet.yaml "$node" >"$etc/kubernetes/kubelet.yaml"
   cp "$control_plane/pki/ca.crt" "$etc/kubernetes/ca.crt"
@@ -37,6 +52,7 @@ make_node() {
   tr -d - </proc/sys/kernel/random/uuid >"$etc/machine-id"
   echo "$node" >"$etc/hostname"
   : >"$etc/resolv.conf" # there is no DNS
+  make_criu "$disk"
   local program
   mkdir -p "$disk/upper/usr/local/bin"
   for program in kubernetes/{kubelet,kubectl} containerd/{containerd,containerd-shim-runc-v2,ctr}; do
