@@ -12,7 +12,7 @@
 namespace transship::runtime {
 namespace {
 
-constexpr size_t kMostBytes = size_t{1} << 20;
+constexpr size_t kMostBytes = size_t{64} << 20;
 
 Status write_all(int fd, std::string_view text, const std::string& path) {
   while (!text.empty()) {
@@ -48,7 +48,7 @@ Result<std::optional<std::string>> read_file(const std::string& path) {
     if (n < 0 && errno != EINTR) return errno_error("read " + path, errno);
     if (n > 0) text.append(buffer, static_cast<size_t>(n));
     if (text.size() > kMostBytes) {
-      return Error{ErrorCode::kCorrupt, path + " has more than 1 MiB, which nothing here writes"};
+      return Error{ErrorCode::kCorrupt, path + " has more than 64 MiB, which nothing here writes"};
     }
   }
 }

@@ -9,7 +9,7 @@
 
 namespace transship::runtime {
 
-// The file's text, at most 1 MiB; nullopt where there is none. A symbolic link is an error.
+// The file's text, at most 64 MiB; nullopt where there is none. A symbolic link is an error.
 Result<std::optional<std::string>> read_file(const std::string& path);
 
 // Written aside with mode 0600, synced, renamed over `path`, and the directory synced.

@@ -1,0 +1,167 @@
+#include "runtime/memory_restore.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <sstream>
+#include <vector>
+
+#include "base/directory_stream.h"
+#include "runtime/durable_file.h"
+#include "runtime/freezer.h"
+#include "runtime/pre_resume.h"
+
+namespace transship::runtime {
+namespace {
+
+constexpr size_t kMostLines = 3;
+constexpr const char* kSocket = "pre-resume";
+
+// A directory of its own for each attempt, which goes with it.
+class Scratch {
+ public:
+  static Result<Scratch> make(const std::string& path) {
+    std::error_code problem;
+    std::filesystem::remove_all(path, problem);
+    if (problem) return errno_error("remove " + path, problem.value());
+    TRANSSHIP_TRY(make_directories(path + "/images"));
+    TRANSSHIP_TRY(make_directories(path + "/work"));
+    return Scratch(path);
+  }
+  Scratch(Scratch&& other) noexcept : path_(std::exchange(other.path_, "")) {}
+  Scratch& operator=(Scratch&&) = delete;
+  ~Scratch() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  explicit Scratch(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+bool is_shared_ipc(const std::string& name) {
+  return name.starts_with("ipcns-shm-") || name.starts_with("ipcns-msg-") ||
+         name.starts_with("ipcns-sem-");
+}
+
+// The images as CRIU is to see them. Links, because these are the only copy.
+Status link_images(const MemoryImages& images, const std::string& to) {
+  const UniqueFd directory(
+      ::open(images.directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) return errno_error("open " + images.directory, errno);
+  const auto names = list_directory(directory.get());
+  if (!names) return names.error().during("list " + images.directory);
+  for (const auto& name : *names) {
+    if (!images.first && is_shared_ipc(name)) continue;
+    if (::symlink((images.directory + "/" + name).c_str(), (to + "/" + name).c_str()) != 0) {
+      return errno_error("link " + to + "/" + name, errno);
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> restore_words(const Runc& runc, const Arguments& arguments,
+                                       const Bundle& bundle, const Scratch& scratch) {
+  std::vector<std::string> words = {"restore",      "--detach",      "--tcp-established",
+                                    "--file-locks", "--image-path",  scratch / "images",
+                                    "--work-path",  scratch / "work"};
+  const auto add = [&](const char* option, const std::string& value) {
+    if (value.empty()) return;
+    words.emplace_back(option);
+    words.push_back(value);
+  };
+  add("--bundle", bundle.directory);
+  add("--pid-file", arguments.pid_file);
+  add("--console-socket", arguments.console_socket);
+  if (arguments.no_pivot) words.emplace_back("--no-pivot");
+  words.push_back(arguments.id());
+  return runc.with_globals(std::move(words));
+}
+
+Status run_restore(const Settings& settings, const Runc& runc, const Arguments& arguments,
+                   const Bundle& bundle, const Scratch& scratch) {
+  const std::string socket = scratch / kSocket;
+  const std::string options = scratch / "criu.conf";
+  TRANSSHIP_TRY(replace_file(options, "action-script " + settings.self + "\n"));
+  const auto pre_resume = PreResume::listen(socket);
+  if (!pre_resume) return pre_resume.error();
+  const auto child =
+      runc.begin(restore_words(runc, arguments, bundle, scratch),
+                 {"CRIU_CONFIG_FILE=" + options, std::string(kPreResumeSocket) + "=" + socket});
+  if (!child) return child.error();
+  const auto frozen = pre_resume->freeze_when_asked(child->handle.get());
+  const int status = Runc::wait(*child);
+  if (!frozen) return frozen.error();
+  if (status != 0) {
+    return Error{ErrorCode::kInternal, "runc restore ended with status " + std::to_string(status)};
+  }
+  if (!*frozen) {
+    return Error{ErrorCode::kInternal, "CRIU did not ask before it resumed the processes"};
+  }
+  return {};
+}
+
+// What CRIU says every time where root lacks CAP_SYS_RESOURCE, and at the end of all failures.
+bool is_telling(const std::string& line) {
+  return line.find("Error (") != std::string::npos &&
+         line.find("RLIMIT_NOFILE") == std::string::npos &&
+         line.find("Restoring FAILED") == std::string::npos;
+}
+
+Error with_log(const Error& error, const std::string& criu_log, const std::string& log) {
+  const auto text = read_file(criu_log);
+  if (!text || !text->has_value()) {
+    Error told = error;
+    told.message += "; CRIU has written no log: is it there, and new enough?";
+    return told;
+  }
+  Error told = error;
+  if (const std::string lines = telling_lines(**text); !lines.empty()) {
+    told.message += "; CRIU: " + lines;
+  }
+  if (replace_file(log, **text).ok()) told.message += " (all of its log: " + log + ")";
+  return told;
+}
+
+}  // namespace
+
+std::string telling_lines(const std::string& log) {
+  std::string told;
+  size_t count = 0;
+  std::istringstream in(log);
+  for (std::string line; count < kMostLines && std::getline(in, line);) {
+    if (!is_telling(line)) continue;
+    // "(00.046) " before it, or "(00.046)   53: "
+    const size_t begin = line.find("Error (");
+    told += (count == 0 ? "" : "; ") + line.substr(begin);
+    ++count;
+  }
+  return told;
+}
+
+void discard_restore(const Settings& settings, const std::string& id) {
+  const std::string scratch = settings.scratch + "/" + id;
+  const auto directory = read_file(PreResume::control_group_file(scratch + "/" + kSocket));
+  if (directory && directory->has_value()) Freezer::end(**directory);
+  std::error_code ignored;
+  std::filesystem::remove_all(scratch, ignored);
+}
+
+Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
+                      const Bundle& bundle, const MemoryImages& images, const std::string& log) {
+  const auto scratch = Scratch::make(settings.scratch + "/" + arguments.id());
+  if (!scratch) return scratch.error();
+  TRANSSHIP_TRY(link_images(images, *scratch / "images"));
+  const Status restored = run_restore(settings, runc, arguments, bundle, *scratch);
+  if (restored.ok()) return restored;
+  const Error told = with_log(restored.error(), *scratch / "work/restore.log", log);
+  (void)runc.run_aside({"delete", "--force", arguments.id()});
+  return told;
+}
+
+}  // namespace transship::runtime

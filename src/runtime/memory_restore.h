@@ -1,0 +1,35 @@
+// Restoring one container's memory: `runc restore` in place of `runc create`. What it leaves is a
+// container of which every process is frozen before its next instruction.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "runtime/arguments.h"
+#include "runtime/bundle.h"
+#include "runtime/runc.h"
+#include "runtime/settings.h"
+
+namespace transship::runtime {
+
+struct MemoryImages {
+  std::string directory;  // as `runc checkpoint` has written it; not changed
+  // The first restore into a sandbox also brings what the pod shares: System V shared memory,
+  // semaphores and message queues, of which every image has a copy.
+  bool first = true;
+};
+
+// On failure nothing of the container is left, and the message has the lines of CRIU's log that
+// tell why; the whole log is then in `log`, a file's path.
+Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
+                      const Bundle& bundle, const MemoryImages& images, const std::string& log);
+
+// Ends what a restore of that ID has left whose process was killed: processes that are frozen in a
+// control group which runc does not know. None is fine.
+void discard_restore(const Settings& settings, const std::string& id);
+
+// Of CRIU's log: the first lines that tell what went wrong, at most three, without what it says
+// every time; empty where there are none.
+std::string telling_lines(const std::string& log);
+
+}  // namespace transship::runtime

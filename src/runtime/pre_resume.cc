@@ -1,0 +1,98 @@
+#include "runtime/pre_resume.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "runtime/durable_file.h"
+#include "runtime/freezer.h"
+
+namespace transship::runtime {
+namespace {
+
+constexpr char kFrozen = 'f';
+
+Result<sockaddr_un> address_of(const std::string& socket) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socket.size() >= sizeof address.sun_path) {
+    return Error{ErrorCode::kInvalid, "the path " + socket + " is too long for a socket"};
+  }
+  std::copy(socket.begin(), socket.end(), address.sun_path);
+  return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+Status freeze_container_of(int connection, const std::string& note) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
+    return errno_error("find the process that CRIU runs before it resumes", errno);
+  }
+  auto freezer = Freezer::of(peer.pid);
+  if (!freezer) return freezer.error();
+  TRANSSHIP_TRY(replace_file(note, freezer->directory()));
+  TRANSSHIP_TRY(freezer->let_out_ours());
+  return freezer->freeze();
+}
+
+}  // namespace
+
+int run_action(const std::string& action, const std::string& socket) {
+  if (action != "pre-resume") return 0;
+  const auto address = address_of(socket);
+  if (!address) return 1;
+  const UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!connection.valid() || ::connect(connection.get(), generic(*address), sizeof *address) != 0) {
+    return 1;
+  }
+  char answer = 0;
+  ssize_t n = 0;
+  do {
+    n = ::read(connection.get(), &answer, 1);
+  } while (n < 0 && errno == EINTR);
+  return n == 1 && answer == kFrozen ? 0 : 1;
+}
+
+Result<PreResume> PreResume::listen(const std::string& socket) {
+  const auto address = address_of(socket);
+  if (!address) return address.error();
+  (void)::unlink(socket.c_str());
+  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!listener.valid() || ::bind(listener.get(), generic(*address), sizeof *address) != 0 ||
+      ::listen(listener.get(), 1) != 0) {
+    return errno_error("listen at " + socket, errno);
+  }
+  return PreResume(std::move(listener), socket);
+}
+
+Result<bool> PreResume::freeze_when_asked(int other) const {
+  for (;;) {
+    struct pollfd waits[] = {{listener_.get(), POLLIN, 0}, {other, POLLIN, 0}};
+    if (::poll(waits, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return errno_error("wait for CRIU", errno);
+    }
+    if (waits[0].revents != 0) {
+      const UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!connection.valid()) continue;
+      const Status frozen = freeze_container_of(connection.get(), control_group_file(socket_));
+      // Closing it without an answer has CRIU give up.
+      if (!frozen.ok()) return frozen.error().during("freeze what was restored");
+      if (::write(connection.get(), &kFrozen, 1) != 1) {
+        return errno_error("tell CRIU to go on", errno);
+      }
+      return true;
+    }
+    if (waits[1].revents != 0) return false;
+  }
+}
+
+}  // namespace transship::runtime

@@ -1,0 +1,49 @@
+#include "runtime/settings.h"
+
+#include <unistd.h>
+
+#include <climits>
+#include <nlohmann/json.hpp>
+
+#include "runtime/durable_file.h"
+
+namespace transship::runtime {
+namespace {
+
+std::string own_path() {
+  char path[PATH_MAX];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  return n > 0 ? std::string(path, static_cast<size_t>(n)) : std::string();
+}
+
+}  // namespace
+
+Result<Settings> read_settings(const std::string& file) {
+  using nlohmann::json;
+  Settings settings;
+  settings.self = own_path();
+  auto text = read_file(file);
+  if (!text) return text.error();
+  if (!text->has_value()) return settings;
+  try {
+    const json value = json::parse(**text);
+    for (const auto& [key, each] : value.items()) {
+      if (key == "runc") {
+        settings.runc = each.get<std::string>();
+      } else if (key == "criu") {
+        settings.criu = each.get<std::string>();
+      } else {
+        return Error{ErrorCode::kInvalid, file + ": there is no setting " + key};
+      }
+    }
+  } catch (const json::exception& problem) {
+    return Error{ErrorCode::kCorrupt, file + ": " + problem.what()};
+  }
+  if (settings.runc.empty()) return Error{ErrorCode::kInvalid, file + ": runc is empty"};
+  if (!settings.criu.empty() && !settings.criu.starts_with('/')) {
+    return Error{ErrorCode::kInvalid, file + ": criu is no absolute path"};
+  }
+  return settings;
+}
+
+}  // namespace transship::runtime
