@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -102,33 +103,39 @@ bool is_frozen(const std::string& directory, bool v2) {
 
 }  // namespace
 
-Result<Freezer> Freezer::of(pid_t pid) {
-  const std::string process = "/proc/" + std::to_string(pid) + "/cgroup";
-  const auto theirs = membership(read_text(process));
+Result<std::string> Freezer::own_path() {
   const auto ours = membership(read_text("/proc/self/cgroup"));
-  if (!theirs || !ours || theirs->v2 != ours->v2) {
-    return Error{ErrorCode::kInternal, "read " + process + ": no freezer is named there"};
-  }
+  if (ours) return ours->path;
+  return Error{ErrorCode::kPreconditionFailed, "/proc/self/cgroup names no freezer"};
+}
+
+Result<Freezer> Freezer::of(const std::string& process, const std::string& outside) {
+  const std::string file = "/proc/" + process + "/cgroup";
+  const auto theirs = membership(read_text(file));
+  if (!theirs) return Error{ErrorCode::kPreconditionFailed, file + " names no freezer"};
   const auto top = hierarchy(theirs->v2);
   if (!top) {
     return Error{ErrorCode::kPreconditionFailed, "no control group hierarchy has a freezer"};
   }
-  if (theirs->path == "/" || (ours->path + "/").starts_with(theirs->path + "/")) {
+  if (theirs->path == "/" || (outside + "/").starts_with(theirs->path + "/")) {
     return Error{ErrorCode::kPreconditionFailed,
                  "the control group " + theirs->path + " holds transship-runtime itself"};
   }
   Freezer freezer;
   freezer.v2_ = theirs->v2;
   freezer.directory_ = *top + theirs->path;
-  freezer.own_ = *top + ours->path;
+  freezer.outside_ = *top + outside;
   return freezer;
 }
 
-void Freezer::end(const std::string& directory) {
+void Freezer::end(const std::string& directory, std::initializer_list<pid_t> spared) {
   for (const auto& pid : processes(directory)) {
     int number = 0;
     const auto read = std::from_chars(pid.data(), pid.data() + pid.size(), number);
-    if (read.ec == std::errc() && number > 1) (void)::kill(number, SIGKILL);
+    if (read.ec != std::errc() || number <= 1) continue;
+    if (std::find(spared.begin(), spared.end(), number) == spared.end()) {
+      (void)::kill(number, SIGKILL);
+    }
   }
   (void)write_text(directory + "/freezer.state", "THAWED");
   (void)write_text(directory + "/cgroup.freeze", "0");
@@ -138,7 +145,7 @@ Status Freezer::let_out_ours() const {
   const std::string own = mount_namespace("self");
   for (const auto& pid : processes(directory_)) {
     if (mount_namespace(pid) != own) continue;
-    const Status moved = write_text(own_ + "/cgroup.procs", pid);
+    const Status moved = write_text(outside_ + "/cgroup.procs", pid);
     if (!moved.ok() && mount_namespace(pid) == own) return moved;
   }
   return {};

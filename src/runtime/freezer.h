@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <initializer_list>
 #include <string>
 
 #include "base/result.h"
@@ -12,12 +13,15 @@ namespace transship::runtime {
 
 class Freezer {
  public:
-  // That of the process `pid`. kPreconditionFailed where it is also ours, or above ours: to freeze
-  // it would be to freeze ourselves.
-  static Result<Freezer> of(pid_t pid);
+  // Our own control group's path in the hierarchy that has the freezer.
+  static Result<std::string> own_path();
+
+  // That of a process ("self", or its number). kPreconditionFailed where `outside`, a path of
+  // own_path(), is in it: to freeze or end it would be to do that to whoever is outside.
+  static Result<Freezer> of(const std::string& process, const std::string& outside);
 
   // Moves those of its processes that are in our own mount namespace (CRIU's, not the container's)
-  // into our control group.
+  // into the control group `outside`.
   [[nodiscard]] Status let_out_ours() const;
 
   // Returns once all in it are frozen; kTimeout after ten seconds, and then they are thawed.
@@ -25,14 +29,14 @@ class Freezer {
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
-  // Has all that is in the control group at `directory` end: killed, then thawed, so that not one
-  // instruction is run. One that is gone is OK.
-  static void end(const std::string& directory);
+  // Has all that is in the control group at `directory` end, but those spared: killed, then thawed,
+  // so that not one instruction is run. A control group that is gone is OK.
+  static void end(const std::string& directory, std::initializer_list<pid_t> spared = {});
 
  private:
   bool v2_ = false;
   std::string directory_;
-  std::string own_;
+  std::string outside_;
 };
 
 }  // namespace transship::runtime

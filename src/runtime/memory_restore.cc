@@ -1,10 +1,14 @@
 #include "runtime/memory_restore.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <filesystem>
 #include <sstream>
 #include <vector>
@@ -18,17 +22,19 @@ namespace transship::runtime {
 namespace {
 
 constexpr size_t kMostLines = 3;
+constexpr const char* kEnd = "Restoring FAILED";
 constexpr const char* kSocket = "pre-resume";
+constexpr const char* kRunc = "runc.pid";
+constexpr int kPatience = 30000;  // milliseconds, for a runc whose caller was killed
 
-// A directory of its own for each attempt, which goes with it.
+// A directory of its own, which goes when it does.
 class Scratch {
  public:
   static Result<Scratch> make(const std::string& path) {
     std::error_code problem;
     std::filesystem::remove_all(path, problem);
     if (problem) return errno_error("remove " + path, problem.value());
-    TRANSSHIP_TRY(make_directories(path + "/images"));
-    TRANSSHIP_TRY(make_directories(path + "/work"));
+    TRANSSHIP_TRY(make_directories(path));
     return Scratch(path);
   }
   Scratch(Scratch&& other) noexcept : path_(std::exchange(other.path_, "")) {}
@@ -37,6 +43,7 @@ class Scratch {
     std::error_code ignored;
     if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
   }
+  [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
 
  private:
@@ -49,7 +56,9 @@ bool is_shared_ipc(const std::string& name) {
          name.starts_with("ipcns-sem-");
 }
 
-// The images as CRIU is to see them. Links, because these are the only copy.
+// The images as CRIU is to see them. They are the only copy, so they are not touched; hard links,
+// because CRIU opens some of them when it has the container's root already, where a symbolic link
+// leads elsewhere.
 Status link_images(const MemoryImages& images, const std::string& to) {
   const UniqueFd directory(
       ::open(images.directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -58,18 +67,20 @@ Status link_images(const MemoryImages& images, const std::string& to) {
   if (!names) return names.error().during("list " + images.directory);
   for (const auto& name : *names) {
     if (!images.first && is_shared_ipc(name)) continue;
-    if (::symlink((images.directory + "/" + name).c_str(), (to + "/" + name).c_str()) != 0) {
-      return errno_error("link " + to + "/" + name, errno);
+    const std::string link = to + "/" + name;
+    if (::linkat(directory.get(), name.c_str(), AT_FDCWD, link.c_str(), 0) != 0) {
+      return errno_error("link " + link, errno);
     }
   }
   return {};
 }
 
 std::vector<std::string> restore_words(const Runc& runc, const Arguments& arguments,
-                                       const Bundle& bundle, const Scratch& scratch) {
-  std::vector<std::string> words = {"restore",      "--detach",      "--tcp-established",
-                                    "--file-locks", "--image-path",  scratch / "images",
-                                    "--work-path",  scratch / "work"};
+                                       const Bundle& bundle, const Scratch& scratch,
+                                       const Scratch& images) {
+  std::vector<std::string> words = {"restore",      "--detach",     "--tcp-established",
+                                    "--file-locks", "--image-path", images.path(),
+                                    "--work-path",  scratch.path()};
   const auto add = [&](const char* option, const std::string& value) {
     if (value.empty()) return;
     words.emplace_back(option);
@@ -84,16 +95,21 @@ std::vector<std::string> restore_words(const Runc& runc, const Arguments& argume
 }
 
 Status run_restore(const Settings& settings, const Runc& runc, const Arguments& arguments,
-                   const Bundle& bundle, const Scratch& scratch) {
+                   const Bundle& bundle, const Scratch& scratch, const Scratch& images) {
   const std::string socket = scratch / kSocket;
   const std::string options = scratch / "criu.conf";
   TRANSSHIP_TRY(replace_file(options, "action-script " + settings.self + "\n"));
-  const auto pre_resume = PreResume::listen(socket);
+  const auto outside = Freezer::own_path();
+  if (!outside) return outside.error();
+  const auto pre_resume = PreResume::listen(socket, *outside);
   if (!pre_resume) return pre_resume.error();
+  // It outlives us: CRIU resumes the processes, without asking, where runc is gone.
   const auto child =
-      runc.begin(restore_words(runc, arguments, bundle, scratch),
-                 {"CRIU_CONFIG_FILE=" + options, std::string(kPreResumeSocket) + "=" + socket});
+      runc.begin(restore_words(runc, arguments, bundle, scratch, images),
+                 {"CRIU_CONFIG_FILE=" + options, std::string(kPreResumeSocket) + "=" + socket,
+                  std::string(kPreResumeOutside) + "=" + *outside});
   if (!child) return child.error();
+  (void)replace_file(scratch / kRunc, std::to_string(child->pid));
   const auto frozen = pre_resume->freeze_when_asked(child->handle.get());
   const int status = Runc::wait(*child);
   if (!frozen) return frozen.error();
@@ -106,11 +122,13 @@ Status run_restore(const Settings& settings, const Runc& runc, const Arguments& 
   return {};
 }
 
-// What CRIU says every time where root lacks CAP_SYS_RESOURCE, and at the end of all failures.
+// Without what CRIU says every time where root lacks CAP_SYS_RESOURCE, and at the end of all
+// failures.
 bool is_telling(const std::string& line) {
   return line.find("Error (") != std::string::npos &&
          line.find("RLIMIT_NOFILE") == std::string::npos &&
-         line.find("Restoring FAILED") == std::string::npos;
+         line.find("cgroupd: recv req error") == std::string::npos &&
+         line.find(kEnd) == std::string::npos;
 }
 
 Error with_log(const Error& error, const std::string& criu_log, const std::string& log) {
@@ -128,17 +146,34 @@ Error with_log(const Error& error, const std::string& criu_log, const std::strin
   return told;
 }
 
+// Until the runc whose number is in that file, if it is still that one, has ended.
+void wait_for_runc(const std::string& file, const std::string& id) {
+  const auto text = read_file(file);
+  pid_t pid = 0;
+  if (!text || !text->has_value()) return;
+  if (std::from_chars((*text)->data(), (*text)->data() + (*text)->size(), pid).ec != std::errc()) {
+    return;
+  }
+  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!handle.valid()) return;
+  const auto words = read_file("/proc/" + std::to_string(pid) + "/cmdline");
+  if (!words || words->value_or("").find(id) == std::string::npos) return;
+  struct pollfd ended = {handle.get(), POLLIN, 0};
+  if (::poll(&ended, 1, kPatience) == 0) (void)::kill(pid, SIGKILL);
+}
+
 }  // namespace
 
 std::string telling_lines(const std::string& log) {
-  std::string told;
+  std::string told, before;
   size_t count = 0;
   std::istringstream in(log);
   for (std::string line; count < kMostLines && std::getline(in, line);) {
+    if (count == 0 && line.find(kEnd) != std::string::npos) return before;
+    before = line;
     if (!is_telling(line)) continue;
     // "(00.046) " before it, or "(00.046)   53: "
-    const size_t begin = line.find("Error (");
-    told += (count == 0 ? "" : "; ") + line.substr(begin);
+    told += (count == 0 ? "" : "; ") + line.substr(line.find("Error ("));
     ++count;
   }
   return told;
@@ -146,6 +181,7 @@ std::string telling_lines(const std::string& log) {
 
 void discard_restore(const Settings& settings, const std::string& id) {
   const std::string scratch = settings.scratch + "/" + id;
+  wait_for_runc(scratch + "/" + kRunc, id);
   const auto directory = read_file(PreResume::control_group_file(scratch + "/" + kSocket));
   if (directory && directory->has_value()) Freezer::end(**directory);
   std::error_code ignored;
@@ -156,10 +192,13 @@ Status restore_memory(const Settings& settings, const Runc& runc, const Argument
                       const Bundle& bundle, const MemoryImages& images, const std::string& log) {
   const auto scratch = Scratch::make(settings.scratch + "/" + arguments.id());
   if (!scratch) return scratch.error();
-  TRANSSHIP_TRY(link_images(images, *scratch / "images"));
-  const Status restored = run_restore(settings, runc, arguments, bundle, *scratch);
+  // On the images' own file system, where links to them can be.
+  const auto links = Scratch::make(images.directory + ".restore");
+  if (!links) return links.error();
+  TRANSSHIP_TRY(link_images(images, links->path()));
+  const Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links);
   if (restored.ok()) return restored;
-  const Error told = with_log(restored.error(), *scratch / "work/restore.log", log);
+  const Error told = with_log(restored.error(), *scratch / "restore.log", log);
   (void)runc.run_aside({"delete", "--force", arguments.id()});
   return told;
 }

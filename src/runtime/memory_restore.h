@@ -29,7 +29,7 @@ Status restore_memory(const Settings& settings, const Runc& runc, const Argument
 void discard_restore(const Settings& settings, const std::string& id);
 
 // Of CRIU's log: the first lines that tell what went wrong, at most three, without what it says
-// every time; empty where there are none.
+// every time. Where there are none, the line before the restore failed; empty where it did not.
 std::string telling_lines(const std::string& log);
 
 }  // namespace transship::runtime

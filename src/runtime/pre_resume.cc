@@ -30,38 +30,34 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-Status freeze_container_of(int connection, const std::string& note) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
-    return errno_error("find the process that CRIU runs before it resumes", errno);
-  }
-  auto freezer = Freezer::of(peer.pid);
-  if (!freezer) return freezer.error();
-  TRANSSHIP_TRY(replace_file(note, freezer->directory()));
-  TRANSSHIP_TRY(freezer->let_out_ours());
-  return freezer->freeze();
-}
-
-}  // namespace
-
-int run_action(const std::string& action, const std::string& socket) {
-  if (action != "pre-resume") return 0;
+// Whether the processes are frozen, as whoever listens says.
+bool are_frozen(const std::string& socket) {
   const auto address = address_of(socket);
-  if (!address) return 1;
+  if (!address) return false;
   const UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!connection.valid() || ::connect(connection.get(), generic(*address), sizeof *address) != 0) {
-    return 1;
+    return false;
   }
   char answer = 0;
   ssize_t n = 0;
   do {
     n = ::read(connection.get(), &answer, 1);
   } while (n < 0 && errno == EINTR);
-  return n == 1 && answer == kFrozen ? 0 : 1;
+  return n == 1 && answer == kFrozen;
 }
 
-Result<PreResume> PreResume::listen(const std::string& socket) {
+}  // namespace
+
+int run_action(const std::string& action, const std::string& socket, const std::string& outside) {
+  if (action != "pre-resume") return 0;
+  // Before it is asked: whoever answers moves this process out of it.
+  const auto container = Freezer::of("self", outside);
+  if (are_frozen(socket)) return 0;
+  if (container) Freezer::end(container->directory(), {::getpid(), ::getppid()});
+  return 1;
+}
+
+Result<PreResume> PreResume::listen(const std::string& socket, std::string outside) {
   const auto address = address_of(socket);
   if (!address) return address.error();
   (void)::unlink(socket.c_str());
@@ -70,7 +66,20 @@ Result<PreResume> PreResume::listen(const std::string& socket) {
       ::listen(listener.get(), 1) != 0) {
     return errno_error("listen at " + socket, errno);
   }
-  return PreResume(std::move(listener), socket);
+  return PreResume(std::move(listener), socket, std::move(outside));
+}
+
+Status PreResume::freeze_container_of(int connection) const {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
+    return errno_error("find the process that CRIU runs before it resumes", errno);
+  }
+  auto freezer = Freezer::of(std::to_string(peer.pid), outside_);
+  if (!freezer) return freezer.error();
+  TRANSSHIP_TRY(replace_file(control_group_file(socket_), freezer->directory()));
+  TRANSSHIP_TRY(freezer->let_out_ours());
+  return freezer->freeze();
 }
 
 Result<bool> PreResume::freeze_when_asked(int other) const {
@@ -83,8 +92,8 @@ Result<bool> PreResume::freeze_when_asked(int other) const {
     if (waits[0].revents != 0) {
       const UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!connection.valid()) continue;
-      const Status frozen = freeze_container_of(connection.get(), control_group_file(socket_));
-      // Closing it without an answer has CRIU give up.
+      const Status frozen = freeze_container_of(connection.get());
+      // Closing it without an answer has the script end the processes.
       if (!frozen.ok()) return frozen.error().during("freeze what was restored");
       if (::write(connection.get(), &kFrozen, 1) != 1) {
         return errno_error("tell CRIU to go on", errno);

@@ -2,6 +2,9 @@
 // action script (criu(8), --action-script) when all of them are in place and none has run. The
 // script may be in the control group that is to be frozen, so it does not freeze anything, but asks
 // the process that started the restore, and lets CRIU go on when that has answered.
+//
+// CRIU resumes the processes whatever the script's exit status is. So where nobody answers that
+// they are frozen, because whoever should was killed, the script ends them all before it returns.
 #pragma once
 
 #include <optional>
@@ -12,32 +15,35 @@
 
 namespace transship::runtime {
 
-// The name of the variable by which the script finds the socket, and by which main knows that it is
-// the script.
+// The variables by which the script finds the socket, and by which main knows that it is the
+// script; and the control group of whoever listens.
 inline constexpr const char* kPreResumeSocket = "TRANSSHIP_PRE_RESUME_SOCKET";
+inline constexpr const char* kPreResumeOutside = "TRANSSHIP_PRE_RESUME_OUTSIDE";
 
-// The script's side, for every action of CRIU's: its exit status. Anything but 0 has CRIU give up
-// and kill what it has restored.
-int run_action(const std::string& action, const std::string& socket);
+// The script's side, for every action of CRIU's: its exit status.
+int run_action(const std::string& action, const std::string& socket, const std::string& outside);
 
 class PreResume {
  public:
-  // Listens at `socket`, in a directory that only root can enter.
-  static Result<PreResume> listen(const std::string& socket);
+  // Listens at `socket`, in a directory that only root can enter. `outside`: Freezer::own_path().
+  static Result<PreResume> listen(const std::string& socket, std::string outside);
 
   // Where the control group's directory is written before it is frozen, for whoever finds it when
   // this process was killed.
   static std::string control_group_file(const std::string& socket) { return socket + ".cgroup"; }
 
   // Waits until `other` is readable (runc has ended: false), or the script has asked and all in the
-  // container's control group are frozen (true: the script was told so). An error was told, too.
+  // container's control group are frozen (true: the script was told so). After an error they are
+  // being ended.
   [[nodiscard]] Result<bool> freeze_when_asked(int other) const;
 
  private:
-  PreResume(UniqueFd listener, std::string socket)
-      : listener_(std::move(listener)), socket_(std::move(socket)) {}
+  PreResume(UniqueFd listener, std::string socket, std::string outside)
+      : listener_(std::move(listener)), socket_(std::move(socket)), outside_(std::move(outside)) {}
+  [[nodiscard]] Status freeze_container_of(int connection) const;
   UniqueFd listener_;
   std::string socket_;
+  std::string outside_;
 };
 
 }  // namespace transship::runtime

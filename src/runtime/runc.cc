@@ -48,7 +48,7 @@ Error Runc::become(const std::vector<std::string>& words) const {
 
 Result<Runc::Child> Runc::fork_child(const std::vector<std::string>& words,
                                      const std::vector<std::string>& environment,
-                                     bool aside) const {
+                                     Manner manner) const {
   std::vector<std::string> all = {program_};
   all.insert(all.end(), words.begin(), words.end());
   const std::vector<char*> arguments = pointers(all);
@@ -57,9 +57,11 @@ Result<Runc::Child> Runc::fork_child(const std::vector<std::string>& words,
   child.pid = ::fork();
   if (child.pid < 0) return errno_error("make a process for " + program_, errno);
   if (child.pid == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(kCannotRun);
-    if (aside) {
+    if (manner != Manner::kOutlives) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != parent) ::_exit(kCannotRun);
+    }
+    if (manner == Manner::kAside) {
       const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
       for (int fd = 0; fd <= 2; ++fd) ::dup2(nothing, fd);
     }
@@ -80,7 +82,7 @@ Result<Runc::Child> Runc::fork_child(const std::vector<std::string>& words,
 
 Result<Runc::Child> Runc::begin(const std::vector<std::string>& words,
                                 const std::vector<std::string>& environment) const {
-  return fork_child(words, environment, /*aside=*/false);
+  return fork_child(words, environment, Manner::kOutlives);
 }
 
 int Runc::wait(const Child& child) {
@@ -92,13 +94,13 @@ int Runc::wait(const Child& child) {
 }
 
 Result<int> Runc::run(const std::vector<std::string>& words) const {
-  auto child = fork_child(words, {}, /*aside=*/false);
+  auto child = fork_child(words, {}, Manner::kDiesWithUs);
   if (!child) return child.error();
   return wait(*child);
 }
 
 Result<int> Runc::run_aside(const std::vector<std::string>& words) const {
-  auto child = fork_child(with_globals(words), {}, /*aside=*/true);
+  auto child = fork_child(with_globals(words), {}, Manner::kAside);
   if (!child) return child.error();
   return wait(*child);
 }

@@ -21,18 +21,17 @@ class Runc {
   // Becomes runc, with these very words. Returns only where that fails.
   [[nodiscard]] Error become(const std::vector<std::string>& words) const;
 
-  // A child that is killed when this process dies.
   struct Child {
     pid_t pid = -1;
     UniqueFd handle;  // readable once it has ended
   };
-  // `environment`: "NAME=value" that it gets besides ours.
+  // It goes on when this process dies. `environment`: "NAME=value" that it gets besides ours.
   [[nodiscard]] Result<Child> begin(const std::vector<std::string>& words,
                                     const std::vector<std::string>& environment = {}) const;
   // What it ended with; 128 + its number for a signal.
   static int wait(const Child& child);
 
-  // Runs to its end.
+  // Runs to its end; killed when this process dies.
   [[nodiscard]] Result<int> run(const std::vector<std::string>& words) const;
 
   // The same with the global options of our own command line before `words`, and with descriptors
@@ -41,8 +40,9 @@ class Runc {
   [[nodiscard]] std::vector<std::string> with_globals(std::vector<std::string> words) const;
 
  private:
+  enum class Manner { kOutlives, kDiesWithUs, kAside };
   Result<Child> fork_child(const std::vector<std::string>& words,
-                           const std::vector<std::string>& environment, bool aside) const;
+                           const std::vector<std::string>& environment, Manner manner) const;
   std::string program_;
   std::string path_;  // PATH= for it
   std::vector<std::string> global_;

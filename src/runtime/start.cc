@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/claim.h"
+#include "runtime/memory_restore.h"
 #include "runtime/pod_network.h"
 #include "runtime/restored_container.h"
 
@@ -168,6 +169,8 @@ int kill(const Call& call) {
 int remove(const Call& call) {
   const auto container = find_restored(call.settings, call.arguments.id());
   if (!container || !container->has_value()) return call.pass_on();
+  // What a restore has left that was killed, runc does not know.
+  discard_restore(call.settings, call.arguments.id());
   const auto status = call.runc.run(call.words);
   if (!status) return call.fail(status.error().message);
   if (*status == 0) (void)remove_restored(call.settings, call.arguments.id());

@@ -35,7 +35,10 @@ int main(int argc, char** argv) {
 
   const char* action = std::getenv("CRTOOLS_SCRIPT_ACTION");
   const char* socket = std::getenv(kPreResumeSocket);
-  if (action != nullptr && socket != nullptr) return run_action(action, socket);
+  const char* outside = std::getenv(kPreResumeOutside);
+  if (action != nullptr && socket != nullptr && outside != nullptr) {
+    return run_action(action, socket, outside);
+  }
 
   const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   if (words.size() == 1 && words.front() == "help") {

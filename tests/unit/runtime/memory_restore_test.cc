@@ -20,6 +20,13 @@ TEST(TellingLines, AreThreeAtMost) {
             "Error (a): 1; Error (b): 2; Error (c): 3");
 }
 
+TEST(TellingLines, AreWhatCameBeforeTheEndWhereNothingIsCalledAnError) {
+  EXPECT_EQ(telling_lines("(00.001) all is well\n(00.082) 1: No pagemap-1.img image\n"
+                          "(00.083) Error (criu/cr-restore.c:2331): Restoring FAILED.\n"
+                          "(00.085) Error (criu/cgroup.c:2055): cg: cgroupd: recv req error: No\n"),
+            "(00.082) 1: No pagemap-1.img image");
+}
+
 TEST(TellingLines, MayBeNone) { EXPECT_EQ(telling_lines("(00.001) all is well\n"), ""); }
 
 }  // namespace

@@ -1,0 +1,416 @@
+"""Memory: what goes on, from which instruction, and what does not start."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+
+from checks import contains, equal, test
+from node import RUNC_ROOT, RUNTIME, Failure, until
+
+COUNT = ("count", "/volume/count")
+
+
+def numbers(pod, name="count"):
+    """The two numbers in a file of the pod's volume."""
+    path = pod.node.path(f"{pod.volume}/{name}")
+    return struct.unpack("=QQ", path.read_bytes()[:16]) if path.exists() and path.stat().st_size >= 16 else (0, 0)
+
+
+def goes_on(pod, beyond, name="count"):
+    until(f"{name} goes on after {beyond}", lambda: numbers(pod, name)[0] > beyond)
+
+
+def moved(node, new_pod, programs, **claim):
+    """Pods as a migration leaves them: the containers `programs` ran in one, were frozen and dumped together, and are
+    dead; the other one has the claim. Returns that and the number at which the first container's count was frozen."""
+    source = new_pod()
+    containers = {name: source.container(name, *program) for name, program in programs.items()}
+    for container in containers.values():
+        container.expect("create")
+        container.expect("start")
+    until("it works", lambda: all(numbers(source, file)[0] > 10 for file in files(programs)))
+    return cut(node, new_pod, source, containers, **claim)
+
+
+def files(programs):
+    return [word.split("/")[-1] for program in programs.values() for word in " ".join(program).split()
+            if word.startswith("/volume/")]
+
+
+def cut(node, new_pod, source, containers, **claim):
+    claimed = {}
+    for container in containers.values():
+        node.runc("pause", container.id)
+    for name, container in containers.items():
+        memory = f"/data/images/{container.id}"
+        node.must("mkdir", "-p", memory, f"{container.bundle}/dump")
+        node.runc("checkpoint", "--leave-running", "--tcp-established", "--file-locks", "--image-path", memory,
+                  "--work-path", f"{container.bundle}/dump", container.id)
+        claimed[name] = (container.keep_layer(), memory)
+    if "shared_memory" in claim:
+        node.must("cp", "-a", source.shm, "/data/staged/shm")
+    for container in containers.values():
+        node.run("runc", "--root", RUNC_ROOT, "kill", container.id, "KILL")
+        node.run("runc", "--root", RUNC_ROOT, "resume", container.id)
+        container.delete("runc")
+    target = new_pod(volume=source.volume)
+    target.write_claim(claimed, **claim)
+    target.claimed = claimed
+    return target
+
+
+@test
+def goes_on_at_the_very_instruction(node, new_pod):
+    pod = moved(node, new_pod, {"c": COUNT})
+    frozen = numbers(pod)
+    container = pod.container("c", *COUNT)
+    container.expect("create")
+    pod.expect("c", "Restored")
+    equal("the number when it is restored", numbers(pod), frozen)
+    equal("runc's word", node.status(container.id), "paused")
+    container.expect("start")
+    pod.expect("c", "Running")
+    goes_on(pod, frozen[0] + 1000)
+    equal("what went wrong by its own word", numbers(pod)[1], 0)
+    equal("runc's word", node.status(container.id), "running")
+    equal("what it has of this program", open_files_of_ours(node, container), [])
+    equal("what is left of the restore", os.listdir(node.path("/run/transship/restore")), [])
+
+
+def open_files_of_ours(node, container):
+    descriptors = node.path(f"/proc/{container.pid()}/fd")
+    return [link for link in (os.readlink(descriptors / name) for name in os.listdir(descriptors)) if "transship" in link]
+
+
+@test
+def is_restored_on_its_own_layer(node, new_pod):
+    program = ("sh", "-c", "echo kept >/etc/made; rm /etc/gone; exec count /volume/count")
+    pod = moved(node, new_pod, {"c": program})
+    frozen = numbers(pod)[0]
+    container = pod.container("c", *program)
+    container.expect("create")
+    container.expect("start")
+    goes_on(pod, frozen + 1000)
+    root = node.path(f"/proc/{container.pid()}/root")
+    equal("a file in its layer", (root / "etc/made").read_text(), "kept\n")
+    equal("a file that it removed", (root / "etc/gone").exists(), False)
+
+
+@test
+def standard_output_goes_on_into_the_new_pipe(node, new_pod):
+    program = ("sh", "-c", "count /volume/count & trap 'echo bye; exit 4' TERM; while :; do wait; done")
+    pod = moved(node, new_pod, {"c": program})
+    container = pod.container("c", "sh")
+    container.expect("create")
+    container.expect("start")
+    goes_on(pod, numbers(pod)[0] + 1000)
+    container.call("kill", container.id, str(int(signal.SIGTERM)))
+    until("it ended", lambda: node.status(container.id) == "stopped")
+    equal("what it said", container.all_output(), "bye\n")
+
+
+TALK = {"server": ("talk", "serve", "127.0.0.1", "7000"),
+        "client": ("talk", "ask", "127.0.0.1", "7000", "/volume/talk")}
+
+
+@test
+def two_containers_go_on_together_with_their_connection(node, new_pod):
+    pod = moved(node, new_pod, TALK)
+    frozen, broken = numbers(pod, "talk")
+    server, client = (pod.container(name, *TALK[name]) for name in ("server", "client"))
+    server.expect("create")
+    server.expect("start")
+    pod.expect("server", "Restored")
+    equal("runc's word of the first", node.status(server.id), "paused")
+    client.expect("create")
+    equal("the number when both are restored", numbers(pod, "talk"), (frozen, broken))
+    client.expect("start")
+    for name in TALK:
+        pod.expect(name, "Running")
+    goes_on(pod, frozen + 100, "talk")
+    equal("broken connections", numbers(pod, "talk")[1], broken)
+    disciplines = node.must("nsenter", "--target", pod.pid, "--net", "tc", "qdisc", "show")
+    equal("what still holds the network", "blackhole" in disciplines, False)
+
+
+@test
+def connections_from_the_old_address_end_and_others_do_not(node, new_pod):
+    """10.77.N.2 is the source pod's address, 10.77.N.3 the target's; the server is outside of both."""
+    programs = {"c": ("talk", "ask", "10.77.0.1", "7001", "/volume/talk"), **TALK}
+    source = new_pod()
+    attach(node, source, "10.77.0.2")
+    outside = subprocess.Popen(node.words("/data/lower/bin/talk", "serve", "10.77.0.1", "7001"))
+    try:
+        programs["client"] = ("talk", "ask", "127.0.0.1", "7000", "/volume/inside")
+        containers = {name: source.container(name, *program) for name, program in programs.items()}
+        for container in containers.values():
+            container.expect("create")
+            container.expect("start")
+        until("both talk", lambda: all(numbers(source, name)[0] > 10 for name in ("talk", "inside")))
+        pod = cut(node, new_pod, source, containers, old_address="10.77.0.2")
+        node.must("ip", "link", "delete", "veth-a")
+        attach(node, pod, "10.77.0.3")
+        before, inside = numbers(pod, "talk"), numbers(pod, "inside")
+        for name, program in programs.items():
+            container = pod.container(name, *program)
+            container.expect("create")
+            container.expect("start")
+        goes_on(pod, before[0] + 100, "talk")
+        goes_on(pod, inside[0] + 100, "inside")
+        equal("how often it had to connect anew", numbers(pod, "talk")[1] - before[1], 1)
+        equal("broken connections inside", numbers(pod, "inside")[1], inside[1])
+        addresses = node.must("nsenter", "--target", pod.pid, "--net", "ip", "address")
+        equal("the old address", "10.77.0.2" in addresses, False)
+    finally:
+        outside.kill()
+        outside.wait()
+        node.run("ip", "link", "delete", "veth-a")
+
+
+def attach(node, pod, address):
+    node.must("ip", "link", "add", "veth-a", "type", "veth", "peer", "name", "eth0", "netns", str(pod.pid))
+    node.must("ip", "address", "add", "10.77.0.1/24", "dev", "veth-a")
+    node.must("ip", "link", "set", "veth-a", "up")
+    for words in (("address", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
+        node.must("nsenter", "--target", pod.pid, "--net", "ip", *words)
+
+
+@test
+def shared_memory_and_ipc_come_once(node, new_pod):
+    """Each container's images have the pod's System V objects, and /dev/shm is one for all."""
+    programs = {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")}
+    source = new_pod()
+    containers = {name: source.container(name, *program) for name, program in programs.items()}
+    for container in containers.values():
+        container.expect("create")
+        container.expect("start")
+    node.path(f"{source.shm}/note").write_text("shared", encoding="utf-8")
+    node.must("nsenter", "--target", source.pid, "--ipc", "ipcmk", "--shmem", "4096")
+    until("both count", lambda: all(numbers(source, name)[0] > 10 for name in programs))
+    pod = cut(node, new_pod, source, containers, shared_memory="/data/staged/shm")
+    before = {name: numbers(pod, name)[0] for name in programs}
+    again = pod.container("a", *programs["a"])
+    again.expect("create")  # and never started: what is shared is there already the next time
+    for name, program in programs.items():
+        container = pod.container(name, *program)
+        container.expect("create")
+        container.expect("start")
+    for name in programs:
+        goes_on(pod, before[name] + 1000, name)
+    equal("a file in /dev/shm", node.path(f"{pod.shm}/note").read_text(), "shared")
+    segments = node.must("nsenter", "--target", pod.pid, "--ipc", "cat", "/proc/sysvipc/shm").splitlines()
+    equal("System V segments", len(segments) - 1, 1)
+
+
+@test
+def a_damaged_image_fails_and_nothing_starts(node, new_pod):
+    pod = moved(node, new_pod, {"c": COUNT})
+    before = numbers(pod)
+    for image in node.path(pod.claimed["c"][1]).glob("core-*.img"):
+        image.write_bytes(image.read_bytes()[:100])
+    for _ in range(2):
+        container = pod.container("c", *COUNT)
+        equal("create", container.create(), 1)
+        pod.expect("c", "Failed")
+        contains("what containerd hears", container.said(), "the container c is not started without what was moved")
+        contains("CRIU's word", container.said(), "Error (criu/")
+        equal("runc's record", node.status(container.id), None)
+        equal("its processes", node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/{container.id}").exists(), False)
+    contains("CRIU's log", (pod.claim / "c/restore.log").read_text(), "Error (criu/")
+    equal("the number", numbers(pod), before)
+
+
+@test
+def memory_that_a_reboot_took_fails(node, new_pod):
+    pod = moved(node, new_pod, {"c": COUNT})
+    node.must("rm", "-r", pod.claimed["c"][1])
+    container = pod.container("c", *COUNT)
+    equal("create", container.create(), 1)
+    pod.expect("c", "Failed")
+    contains("why", container.said(), "its memory is gone")
+
+
+@test
+def is_restored_again_as_long_as_it_was_never_started(node, new_pod):
+    pod = moved(node, new_pod, {"c": COUNT})
+    frozen = numbers(pod)
+    first = pod.container("c", *COUNT)
+    first.expect("create")
+    container = pod.container("c", *COUNT)
+    container.expect("create")
+    equal("runc's record of the first", node.status(first.id), None)
+    equal("the number", numbers(pod), frozen)
+    equal("start of the first", first.start(), 1)
+    container.expect("start")
+    goes_on(pod, frozen[0] + 1000)
+    equal("what went wrong by its own word", numbers(pod)[1], 0)
+
+
+@test
+def a_crash_later_starts_afresh(node, new_pod):
+    pod = moved(node, new_pod, {"c": COUNT})
+    container = pod.container("c", *COUNT)
+    container.expect("create")
+    container.expect("start")
+    goes_on(pod, numbers(pod)[0] + 1000)
+    container.call("kill", container.id, "KILL")
+    until("it ended", lambda: node.status(container.id) == "stopped")
+    container.delete()
+    again = pod.container("c", "sh", "-c", "echo afresh")
+    again.expect("create")
+    again.expect("start")
+    until("it ended", lambda: node.status(again.id) == "stopped")
+    equal("what it said", again.all_output(), "afresh\n")
+
+
+@test
+def a_cold_start_lets_the_others_go_on(node, new_pod):
+    programs = {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")}
+    pod = moved(node, new_pod, programs)
+    before = numbers(pod, "a")[0]
+    for image in node.path(pod.claimed["b"][1]).glob("core-*.img"):
+        image.unlink()
+    held = pod.container("a", *programs["a"])
+    held.expect("create")
+    held.expect("start")
+    equal("create of b", pod.container("b", *programs["b"]).create(), 1)
+    pod.expect("b", "Failed")
+    equal("a is held", numbers(pod, "a")[0], before)
+    pod.set_state("b", "ColdStart")
+    cold = pod.container("b", "sh", "-c", "echo cold; exec sleep 1000000")
+    cold.expect("create")
+    cold.expect("start")
+    equal("b starts afresh", os.read(cold.output, 5), b"cold\n")
+    goes_on(pod, before + 1000, "a")
+    for name in programs:
+        pod.expect(name, "Running")
+
+
+@test
+def a_held_container_can_be_killed(node, new_pod):
+    pod = moved(node, new_pod, {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")})
+    before = numbers(pod, "a")
+    held = pod.container("a", "count", "/volume/a")
+    held.expect("create")
+    held.expect("start")
+    equal("kill", held.call("kill", held.id, "KILL").returncode, 0)
+    until("it ended", lambda: node.status(held.id) == "stopped")
+    equal("the number", numbers(pod, "a"), before)
+    held.delete()
+    pod.expect("a", "Restored")
+
+
+def kill_create(container, when):
+    """SIGKILL of `create` itself as soon as `when` holds; None if it ended before."""
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        container.node.words("sh", "-c", 'echo $$ >"$0.pid"; exec "$@"', container.bundle, RUNTIME, "--root", RUNC_ROOT,
+                             "--log", container.log, "--log-format", "json", *container.create_words()),
+        stdin=subprocess.DEVNULL, stdout=write, stderr=write)
+    os.close(write)
+    container.output = read
+    while process.poll() is None and not when():
+        pass
+    ended = process.poll()
+    if ended is None:
+        container.node.must("sh", "-c", f"kill -KILL $(cat {container.bundle}.pid)")
+        process.wait()
+    return ended is None
+
+
+def killed_at(node, new_pod, what, when):
+    pod = moved(node, new_pod, {"c": COUNT})
+    frozen = numbers(pod)
+    container = pod.container("c", *COUNT)
+    if not kill_create(container, lambda: when(pod, container)):
+        raise Failure(f"create ended before {what}")
+    control_group = node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/{container.id}")
+    equal("the number after the kill", numbers(pod), frozen)
+    again = pod.container("c", *COUNT)
+    code = again.create()
+    equal("the number after the next create", numbers(pod), frozen)
+    until("what the killed one left is gone", lambda: not processes(control_group))
+    if pod.state("c") == "Restored":  # it was killed before it had begun, or after it was done
+        equal("create", code, 0)
+        again.expect("start")
+        goes_on(pod, frozen[0] + 1000)
+        equal("what went wrong by its own word", numbers(pod)[1], 0)
+        return
+    equal("create", code, 1)
+    pod.expect("c", "Failed")
+    contains("why", again.said(), "interrupted")
+    equal("runc's record", node.status(again.id), None)
+    pod.set_state("c", "ColdStart")
+    cold = pod.container("c", "sh", "-c", "echo cold")
+    cold.expect("create")
+    cold.expect("start")
+    until("it ended", lambda: node.status(cold.id) == "stopped")
+    equal("what it said", cold.all_output(), "cold\n")
+
+
+def processes(control_group):
+    try:
+        return (control_group / "cgroup.procs").read_text().split()
+    except OSError:
+        return []
+
+
+def scratch(pod, container):
+    return pod.node.path(f"/run/transship/restore/{container.id}")
+
+
+@test
+def killed_when_it_has_begun(node, new_pod):
+    killed_at(node, new_pod, "it said Restoring", lambda pod, container: pod.state("c") == "Restoring")
+
+
+@test
+def killed_when_the_layer_is_there(node, new_pod):
+    killed_at(node, new_pod, "the layer was there", lambda pod, container: scratch(pod, container).exists())
+
+
+@test
+def killed_when_criu_has_begun(node, new_pod):
+    killed_at(node, new_pod, "CRIU began", lambda pod, container: (scratch(pod, container) / "restore.log").exists())
+
+
+@test
+def killed_when_it_is_to_be_frozen(node, new_pod):
+    killed_at(node, new_pod, "it was frozen",
+              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists())
+
+
+@test
+def killed_when_it_is_frozen(node, new_pod):
+    def frozen(pod, container):
+        try:
+            state = node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/{container.id}/freezer.state").read_text()
+            return state == "FROZEN\n"
+        except OSError:
+            return False
+    killed_at(node, new_pod, "it was frozen", frozen)
+
+
+@test
+def killed_while_it_is_started(node, new_pod):
+    """Whether it has run is unknown then, so it is not restored again."""
+    pod = moved(node, new_pod, {"c": COUNT})
+    container = pod.container("c", *COUNT)
+    container.expect("create")
+    state = pod.claim / "c/state"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "state": "Restoring"}), encoding="utf-8")
+    equal("start", container.start(), 1)
+    again = pod.container("c", *COUNT)
+    equal("create", again.create(), 1)
+    pod.expect("c", "Failed")
+    equal("runc's record of the first", node.status(container.id), None)
+
+
+@test
+def is_restored_with_the_cgroup_v2_freezer(node, new_pod):
+    if os.path.exists("/sys/fs/cgroup/freezer"):
+        return "this machine's freezer is cgroup v1's"
+    goes_on_at_the_very_instruction(node, new_pod)
+    return ""
