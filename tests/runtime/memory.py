@@ -30,7 +30,7 @@ def moved(node, new_pod, programs, **claim):
     for container in containers.values():
         container.expect("create")
         container.expect("start")
-    until("it works", lambda: all(numbers(source, file)[0] > 10 for file in files(programs)))
+    until("it works", lambda: all(numbers(source, file)[0] > 1 for file in files(programs)))
     return cut(node, new_pod, source, containers, **claim)
 
 

@@ -53,6 +53,25 @@ class Node:
              NODE_ROOT, self.directory], stdin=subprocess.DEVNULL, start_new_session=True)
         self.init = until("the node has a process 1", self._find_init)
         until("the node is up", lambda: self.path("/run/booted").exists())
+        self.cgroup = f"/transship-runtime-{os.getpid()}"
+        self._make_image()
+        self.must("mkdir", "-p", "/run/template")
+        self.must("runc", "spec", "--bundle", "/run/template")
+        self.template = json.loads(self.path("/run/template/config.json").read_text(encoding="utf-8"))
+
+    def _make_image(self):
+        """The one lower layer: busybox and the programs of this test."""
+        lower = self.data / "lower"
+        for name in ("bin", "etc", "tmp", "proc", "sys", "dev", "volume", "opaque/below"):
+            (lower / name).mkdir(parents=True)
+        for name in ("etc/gone", "etc/changed", "opaque/below/file"):
+            (lower / name).write_text("of the image", encoding="utf-8")
+        self.must("cp", "/usr/bin/busybox", "/data/lower/bin/busybox")
+        for name in ("sh", "sleep", "cat", "echo", "ls"):
+            (lower / "bin" / name).symlink_to("busybox")
+        for source in sorted((HERE / "programs").glob("*.c")):
+            subprocess.run(["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", lower / "bin" / source.stem,
+                            source], check=True)
 
     @staticmethod
     def _install(upper, runtime):
@@ -77,6 +96,9 @@ class Node:
     def close(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for top in pathlib.Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            for path in sorted(top.glob("**/"), reverse=True):
+                path.rmdir()
 
     def path(self, inside):
         """Where the test sees a path of the node."""

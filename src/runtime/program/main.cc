@@ -18,7 +18,7 @@ constexpr const char* kHelp =
     "transship-runtime " TRANSSHIP_VERSION
     R"(: runc, which restores the containers that Transship has moved here.
 
-usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName
+usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName; see docs/restore.md
        transship-runtime help                this text; --help and --version are runc's
 
 A container whose pod has a claim in /var/lib/transship/claims is restored at `create`; everything
