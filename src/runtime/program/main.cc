@@ -7,6 +7,7 @@
 
 #include "runtime/bundle.h"
 #include "runtime/call.h"
+#include "runtime/install/install_command.h"
 #include "runtime/pre_resume.h"
 
 namespace {
@@ -19,6 +20,7 @@ constexpr const char* kHelp =
     R"(: runc, which restores the containers that Transship has moved here.
 
 usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName; see docs/restore.md
+       transship-runtime install|uninstall   on a node; each has --help
        transship-runtime help                this text; --help and --version are runc's
 
 A container whose pod has a claim in /var/lib/transship/claims is restored at `create`; everything
@@ -45,6 +47,7 @@ int main(int argc, char** argv) {
     std::fputs(kHelp, stdout);
     return EXIT_SUCCESS;
   }
+  if (!words.empty() && is_install_command(words.front())) return run_install_command(argc, argv);
   auto settings = read_settings();
   if (!settings) {
     write_log(parse_arguments(words), "error", settings.error().message);
