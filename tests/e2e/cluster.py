@@ -63,6 +63,20 @@ class Cluster:
         self.kubectl("--namespace", NAMESPACE, "rollout", "restart", "deployment/transship-controller")
         self.await_controller()
 
+    def upgrade(self, *settings):
+        """Changes only these values of what is installed."""
+        run(["helm", "upgrade", "transship", str(REPOSITORY / "charts" / "transship"), "--namespace", NAMESPACE,
+             "--reuse-values", *(word for setting in settings for word in ("--set", setting))], env=self.env)
+        self.await_controller()
+
+    def install_runtime(self):
+        """Adds the RuntimeClass transship, and waits until both nodes have its handler."""
+        self.upgrade("runtime.enabled=true")
+        self.await_runtime()
+
+    def await_runtime(self):
+        self.kubectl("--namespace", NAMESPACE, "rollout", "status", "daemonset/transship-runtime", "--timeout=120s")
+
     def await_controller(self):
         self.kubectl("--namespace", NAMESPACE, "rollout", "status", "deployment/transship-controller", "--timeout=120s")
 
@@ -106,6 +120,12 @@ class Cluster:
         labels = f"transship.dev/migration-uid={migration_uid}" + (f",transship.dev/role={role}" if role else "")
         return [pod for pod in self.api.list("Pod", NAMESPACE, labels)
                 if pod["metadata"]["labels"].get("transship.dev/role") in ("sender", "receiver")]
+
+    def runtime_pod(self, node):
+        """The installer's pod on a node, the newest one."""
+        pods = [pod for pod in self.api.list("Pod", NAMESPACE, "app.kubernetes.io/component=runtime")
+                if pod["spec"].get("nodeName") == node and "deletionTimestamp" not in pod["metadata"]]
+        return max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
 
     def controllers(self):
         return [pod for pod in self.api.list("Pod", NAMESPACE) if pod["metadata"]["name"].startswith("transship-controller-")]

@@ -4,7 +4,7 @@ import json
 
 import wait
 import workloads as w
-from cluster import NAMESPACE, REPOSITORY, CommandFailed, run
+from cluster import NAMESPACE, CommandFailed, run
 
 BINDING = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/transship-may-migrate"
 NETWORK_POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies"
@@ -12,13 +12,6 @@ NETWORK_POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpo
 
 def helm_test(case):
     return run(["helm", "test", "transship", "--namespace", NAMESPACE, "--logs"], env=case.cluster.env)
-
-
-def upgrade(case, *settings):
-    """Changes only these values of what is installed."""
-    run(["helm", "upgrade", "transship", str(REPOSITORY / "charts" / "transship"), "--namespace", NAMESPACE, "--reuse-values",
-         *(word for setting in settings for word in ("--set", setting))], env=case.cluster.env)
-    case.cluster.await_controller()
 
 
 def scale(case, replicas):
@@ -74,7 +67,7 @@ def names(pods):
 
 def test_network_policies_mean_the_pods_that_are_there(case):
     """No network plugin of the test cluster enforces them; who is meant, the API server knows."""
-    upgrade(case, "networkPolicy.enabled=true")
+    case.cluster.upgrade("networkPolicy.enabled=true")
     try:
         policies = {item["metadata"]["name"]: item["spec"] for item in case.api.request("GET", NETWORK_POLICIES)["items"]}
 
@@ -95,5 +88,5 @@ def test_network_policies_mean_the_pods_that_are_there(case):
         case.await_success()
         assert "installed and works" in helm_test(case)
     finally:
-        upgrade(case, "networkPolicy.enabled=false")
+        case.cluster.upgrade("networkPolicy.enabled=false")
     assert not case.api.request("GET", NETWORK_POLICIES)["items"]

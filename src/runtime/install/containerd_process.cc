@@ -109,6 +109,8 @@ Status end_containerd(const ContainerdProcess& old) {
     auto said = output_of({"systemctl", "restart", old.unit}, kPath, std::chrono::seconds(120));
     return said ? Status() : said.error().during("start " + old.unit + " again");
   }
+  const auto now = find_containerd("/proc");
+  if (!now || now->identity() != old.identity()) return {};  // it has ended already
   if (::kill(old.pid, SIGTERM) != 0 && errno != ESRCH) {
     return errno_error("send SIGTERM to containerd (" + std::to_string(old.pid) + ")", errno);
   }

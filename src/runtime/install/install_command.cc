@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -20,6 +22,13 @@ namespace {
 
 constexpr const char* kReady = "ready";
 
+struct InstallOptions {
+  bool install = true;  // or uninstall
+  bool once = false;
+  int64_t restart_timeout = NodeRuntimeConfig().restart_deadline.count();
+  std::string status_directory = "/run/transship-install";
+};
+
 void say(const std::string& line) { std::fprintf(stderr, "transship-runtime: %s\n", line.c_str()); }
 
 int fail(const Error& error) {
@@ -27,35 +36,29 @@ int fail(const Error& error) {
   return EXIT_FAILURE;
 }
 
-// A directory of the pod, held while the process is in the node's file system.
-class ReadyFile {
- public:
-  explicit ReadyFile(const std::string& directory)
-      : directory_(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
-        name_(directory + "/" + kReady) {}
-
-  [[nodiscard]] Status set(bool ready) const {
-    if (!directory_.valid()) return errno_error("open the directory of " + name_, EBADF);
-    if (!ready) {
-      if (::unlinkat(directory_.get(), kReady, 0) == 0 || errno == ENOENT) return {};
-      return errno_error("remove " + name_, errno);
-    }
-    const UniqueFd file(
-        ::openat(directory_.get(), kReady, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-    return file.valid() ? Status() : errno_error("write " + name_, errno);
+Status set_ready(const std::string& directory, bool ready) {
+  const std::string file = directory + "/" + kReady;
+  if (!ready) {
+    if (::unlink(file.c_str()) == 0 || errno == ENOENT) return {};
+    return errno_error("remove " + file, errno);
   }
+  const UniqueFd made(::open(file.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  return made.valid() ? Status() : errno_error("write " + file, errno);
+}
 
- private:
-  UniqueFd directory_;
-  std::string name_;
-};
-
-Status enter_node() {
+// In a child: whoever executes something in this pod (its readiness probe) is put into the
+// namespaces of the pod's first process, which therefore stays where it is.
+int work_on_node(const InstallOptions& options, int self) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const UniqueFd mounts(::open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC));
   if (!mounts.valid() || ::setns(mounts.get(), CLONE_NEWNS) != 0) {
-    return errno_error("enter the node's file system (needs hostPID and privileges)", errno);
+    return fail(errno_error("enter the node's file system (needs hostPID and privileges)", errno));
   }
-  return {};
+  NodeRuntimeConfig config;
+  config.tell = say;
+  config.restart_deadline = std::chrono::seconds(options.restart_timeout);
+  const Status done = options.install ? install_runtime(config, self) : uninstall_runtime(config);
+  return done.ok() ? EXIT_SUCCESS : fail(done.error());
 }
 
 // What a pod is ended by.
@@ -75,22 +78,22 @@ int stay() {
   return EXIT_SUCCESS;
 }
 
-int run_on_node(bool install, const std::string& status_directory, bool once) {
+int run_on_node(const InstallOptions& options) {
   const UniqueFd self(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (!self.valid()) return fail(errno_error("open this program", errno));
-  const ReadyFile ready(status_directory);
-  if (!once) {
-    const Status cleared = ready.set(false);
+  if (!options.once) {
+    const Status cleared = set_ready(options.status_directory, false);
     if (!cleared.ok()) return fail(cleared.error());
   }
-  const Status entered = enter_node();
-  if (!entered.ok()) return fail(entered.error());
-  NodeRuntimeConfig config;
-  config.tell = say;
-  const Status done = install ? install_runtime(config, self.get()) : uninstall_runtime(config);
-  if (!done.ok()) return fail(done.error());
-  if (once) return EXIT_SUCCESS;
-  const Status told = ready.set(true);
+  const pid_t child = ::fork();
+  if (child < 0) return fail(errno_error("start a process for the node", errno));
+  if (child == 0) ::_exit(work_on_node(options, self.get()));
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status)) return 128 + WTERMSIG(status);
+  if (WEXITSTATUS(status) != EXIT_SUCCESS || options.once) return WEXITSTATUS(status);
+  const Status told = set_ready(options.status_directory, true);
   return told.ok() ? stay() : fail(told.error());
 }
 
@@ -103,25 +106,33 @@ bool is_install_command(std::string_view argument) {
 int run_install_command(int argc, char** argv) {
   CLI::App app("Puts transship-runtime on a node as a runtime handler of containerd");
   app.require_subcommand(1);
-  std::string directory = "/run/transship-install";
-  bool once = false;
+  InstallOptions options;
   CLI::App* install = app.add_subcommand("install", "Put it there and stay until SIGTERM");
   CLI::App* uninstall =
       app.add_subcommand("uninstall", "Take it away, where no pod uses it, and stay until SIGTERM");
   CLI::App* ready = app.add_subcommand("ready", "Succeed where one of the two is done");
   for (CLI::App* command : {install, uninstall}) {
-    command->add_flag("--once", once, "End instead of staying");
+    command->add_flag("--once", options.once, "End instead of staying");
+    command
+        ->add_option("--restart-timeout", options.restart_timeout,
+                     "Seconds that containerd may take to answer again")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
   }
   for (CLI::App* command : {install, uninstall, ready}) {
-    command->add_option("--status-directory", directory, "Where the pod keeps that it is done")
+    command
+        ->add_option("--status-directory", options.status_directory,
+                     "Where the pod keeps that it is done")
         ->capture_default_str();
   }
   CLI11_PARSE(app, argc, argv);
   if (*ready) {
     struct stat found {};
-    return ::stat((directory + "/" + kReady).c_str(), &found) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return ::stat((options.status_directory + "/" + kReady).c_str(), &found) == 0 ? EXIT_SUCCESS
+                                                                                  : EXIT_FAILURE;
   }
-  return run_on_node(static_cast<bool>(*install), directory, once);
+  options.install = static_cast<bool>(*install);
+  return run_on_node(options);
 }
 
 }  // namespace transship::runtime

@@ -120,14 +120,16 @@ Status restart_or_take_back(const NodeRuntimeConfig& config, const Containerd& c
   const Status restarted = restart(config, containerd);
   if (restarted.ok()) return {};
   TRANSSHIP_TRY(put(containerd.drop_in, before));
-  auto process = find_containerd("/proc");
-  if (process) {
-    Containerd again = containerd;
-    again.process = *process;
-    const Status back = restart(config, again);
-    if (!back.ok()) config.tell(back.error().message);
-  }
+  Containerd again = containerd;
+  // Maybe one that is about to end as the one before did, maybe none.
+  if (auto process = find_containerd("/proc")) again.process = *process;
+  const Status back = restart(config, again);
+  if (!back.ok()) config.tell(back.error().message);
   return restarted.error().during(containerd.drop_in + " was taken back");
+}
+
+std::string settings_for(const std::string& runc) {
+  return nlohmann::json{{"runc", runc}}.dump() + "\n";
 }
 
 // Tells the runtime which runc it stands for, where that is not the one from PATH.
@@ -137,7 +139,15 @@ Status write_settings(const NodeRuntimeConfig& config, const std::string& runc) 
   if (!there) return there.error();
   if (*there) return {};  // an administrator's
   TRANSSHIP_TRY(make_directories(parent_of(config.settings)));
-  return replace_file(config.settings, nlohmann::json{{"runc", runc}}.dump() + "\n");
+  return replace_file(config.settings, settings_for(runc));
+}
+
+// Only as write_settings wrote it.
+Status remove_settings(const NodeRuntimeConfig& config, const std::string& runc) {
+  auto there = read_file(config.settings);
+  if (!there) return there.error();
+  if (*there != settings_for(runc)) return {};
+  return remove_file(config.settings);
 }
 
 Status refuse_while_used(const NodeRuntimeConfig& config, const Containerd& containerd) {
@@ -195,10 +205,13 @@ Status uninstall_runtime(const NodeRuntimeConfig& config) {
   // A pod that came before the handler went.
   TRANSSHIP_TRY(refuse_while_used(config, *containerd));
   TRANSSHIP_TRY(remove_file(config.program));
+  TRANSSHIP_TRY(remove_settings(config, containerd->config.default_program()));
   TRANSSHIP_TRY(remove_file(config.record));
-  // As far as they are empty.
-  ::rmdir(parent_of(config.program).c_str());
-  ::rmdir(parent_of(parent_of(config.program)).c_str());
+  for (const std::string& directory :
+       {parent_of(config.program), parent_of(parent_of(config.program)),
+        parent_of(config.settings)}) {
+    ::rmdir(directory.c_str());  // where it is empty
+  }
   config.tell("removed " + config.program);
   return {};
 }
