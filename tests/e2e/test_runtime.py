@@ -139,6 +139,15 @@ def test_a_node_whose_containerd_does_not_come_back_keeps_its_own(case):
     taken_away(case)
     case.create(w.pod(case.namespace, "other", [w.container("c")], nodeName="node-b"))
     other, before = restarts(case.ready_pod("other")), containerd(case, "node-b")
+
+    # What another file says of the handler goes before ours.
+    stranger = DROP_IN.replace("transship.toml", "zz.toml")
+    section = "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.transship.options"
+    case.cluster.sh("node-b", f"printf '%s\\n' 'version = 3' \"[{section}]\" \"BinaryName = '/bin/other'\" >{stranger}")
+    output = case.cluster.sh("node-b", f"/root/transship-runtime install --once; echo status $?; rm {stranger}")
+    assert "status 1" in output and "/bin/other" in output and "another imported file says otherwise" in output, output
+    assert DROP_IN not in files(case, "node-b") and containerd(case, "node-b") == before
+
     link = "/usr/local/bin/containerd"
     case.cluster.sh("node-b", f"mv {link} {link}.before; cat >{link} <<'END'\n{REFUSING}END\nchmod +x {link}")
     try:

@@ -62,7 +62,7 @@ bool collect(int output, Clock::time_point end, std::string& text) {
 
 std::string joined(const std::vector<std::string>& argv) {
   std::string line;
-  for (const std::string& word : argv) line += (line.empty() ? "" : " ") + word;
+  for (const std::string& word : argv) line.append(line.empty() ? "" : " ").append(word);
   return line;
 }
 
@@ -88,6 +88,7 @@ Result<CommandOutput> run_command(const std::vector<std::string>& argv, const st
   std::string search = "PATH=" + path;
   char* const environment[] = {search.data(), nullptr};
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   int ends[2];

@@ -127,7 +127,8 @@ Result<ContainerdProcess> find_containerd(const std::string& proc) {
   std::vector<ContainerdProcess> found;
   const std::string node = link_target(proc + "/1/ns/mnt");
   for (const std::string& name : *names) {
-    const std::string process = proc + "/" + name;
+    std::string process = proc;
+    process.append("/").append(name);
     if (name.find_first_not_of("0123456789") != std::string::npos ||
         content(process + "/comm") != "containerd\n" || link_target(process + "/ns/mnt") != node) {
       continue;

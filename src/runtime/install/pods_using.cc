@@ -46,10 +46,12 @@ Result<std::vector<std::string>> pods_using(const std::string& state, const std:
   if (!ids) return ids.error();
   std::vector<std::string> pods;
   for (const std::string& id : *ids) {
-    auto runtime = read_file(bundles + "/" + id + "/runtime");
+    std::string bundle = bundles;
+    bundle.append("/").append(id);
+    auto runtime = read_file(bundle + "/runtime");
     if (!runtime) return runtime.error();
     if (!*runtime || **runtime != program) continue;
-    pods.push_back(pod_of(bundles + "/" + id, id));
+    pods.push_back(pod_of(bundle, id));
   }
   std::sort(pods.begin(), pods.end());
   pods.erase(std::unique(pods.begin(), pods.end()), pods.end());
