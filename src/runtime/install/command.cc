@@ -75,8 +75,9 @@ Result<std::string> find_program(const std::string& name, const std::string& pat
   }
   std::istringstream directories(path);
   for (std::string directory; std::getline(directories, directory, ':');) {
-    std::string candidate = directory + "/" + name;
-    if (!directory.empty() && is_program(candidate)) return candidate;
+    if (directory.empty()) continue;
+    directory.append("/").append(name);
+    if (is_program(directory)) return directory;
   }
   return Error{ErrorCode::kNotFound, name + " is not on the node (looked in " + path + ")"};
 }
