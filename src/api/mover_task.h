@@ -47,9 +47,9 @@ struct MoverVolume {
   // "memory.CONTAINER", "shm.pod": no volume's name has a dot.
   std::string name;
   TreeKind kind = TreeKind::kVolume;
-  std::string container;   // layer, memory: the container's name in the pod
-  bool empty_dir = false;  // true: found by pod UID and name; false: `node_path` says where
-  bool memory = false;     // an emptyDir with medium Memory
+  std::string container{};  // layer, memory: the container's name in the pod
+  bool empty_dir = false;   // true: found by pod UID and name; false: `node_path` says where
+  bool memory = false;      // an emptyDir with medium Memory
   std::string node_path;  // absolute, as the node's own mount namespace sees it (a PV's hostPath or
                           // local path)
   bool operator==(const MoverVolume&) const = default;

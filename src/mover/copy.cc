@@ -113,8 +113,8 @@ class Credentials {
 
 // The receiver's process: tells its port, takes the tree, and says by its status whether it did.
 // Why not, the sender hears over the session.
-int receive(const Credentials& credentials, const std::string& uid, int to, bool resume,
-            bool projects, int tell_port) {
+int receive(const Credentials& credentials, const std::string& uid, int to, const CopyOptions& how,
+            int tell_port) {
   const auto complain = [](const Error& error) {
     log::error("receiver", {{"error", error.message}});
     return EXIT_FAILURE;
@@ -124,9 +124,10 @@ int receive(const Credentials& credentials, const std::string& uid, int to, bool
   if (!listener) return complain(listener.error());
   const uint16_t port = listener->port();
   if (::write(tell_port, &port, sizeof port) != sizeof port) return EXIT_FAILURE;
-  const std::vector<transfer::SessionVolume> volumes = {{kVolume, to, {}, nullptr, projects}};
+  const std::vector<transfer::SessionVolume> volumes = {
+      {kVolume, to, {}, nullptr, how.projects, how.overlay}};
   transfer::SessionOptions options;
-  options.resume = resume;
+  options.resume = how.resume;
   auto received = transfer::receive_session(*listener, {uid, kEpoch}, volumes, options);
   if (received) return EXIT_SUCCESS;
   log::debug("receiver", {{"error", received.error().message}});
@@ -183,7 +184,7 @@ Result<CopyReport> send(const transfer::Connect& connect, const std::string& uid
   options.compression = how.compression;
   options.on_sent = [&] { last.sent_seconds = elapsed(); };
   transfer::SendSession session(connect, {uid, kEpoch},
-                                {{kVolume, from, {}, nullptr, how.projects}}, options);
+                                {{kVolume, from, {}, nullptr, how.projects, how.overlay}}, options);
   TRANSSHIP_TRY(session.begin());
   for (int round = 0; round + 1 < how.rounds; ++round) {
     auto sent = session.round();
@@ -223,8 +224,7 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(EXIT_FAILURE);
-    ::_exit(
-        receive(**credentials, uid, to->get(), options.resume, options.projects, port_to.get()));
+    ::_exit(receive(**credentials, uid, to->get(), options, port_to.get()));
   }
   Child receiver(pid);
   port_to.reset();

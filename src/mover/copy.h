@@ -28,6 +28,9 @@ struct CopyOptions {
   // environment. Empty: nothing is.
   std::string between{};
   bool projects = true;  // project ids are copied, too
+  // `from` is the upper directory of an overlay mount, which goes on to be one: whiteouts and
+  // opaque directories are copied as such.
+  bool overlay = false;
 };
 
 struct CopyRound {

@@ -66,7 +66,7 @@ std::vector<transfer::SessionVolume> LiveSession::session_volumes() const {
   std::vector<transfer::SessionVolume> session;
   for (size_t i = 0; i < volumes_.size(); ++i) {
     session.push_back({volumes_[i].name, volumes_[i].directory.get(), *volumes_[i].totals,
-                       counters_[i].get(), volumes_[i].projects});
+                       counters_[i].get(), volumes_[i].projects, volumes_[i].overlay});
   }
   return session;
 }

@@ -36,6 +36,7 @@ struct OpenVolume {
   std::optional<transfer::TreeTotals> totals{};
   // Project ids go along: not those of emptyDirs, which are the node's.
   bool projects = true;
+  bool overlay = false;  // the upper directory of an overlay mount
 };
 
 }  // namespace transship::mover

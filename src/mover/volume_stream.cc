@@ -62,8 +62,12 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
   if (!listener) return listener.error();
   std::vector<transfer::SessionVolume> session;
   for (size_t i = 0; i < volumes.size(); ++i) {
-    session.push_back(
-        {volumes[i].name, volumes[i].directory.get(), {}, counters[i].get(), volumes[i].projects});
+    session.push_back({volumes[i].name,
+                       volumes[i].directory.get(),
+                       {},
+                       counters[i].get(),
+                       volumes[i].projects,
+                       volumes[i].overlay});
   }
   transfer::SessionOptions options;
   options.until = until_of(deadline);

@@ -118,7 +118,8 @@ MetadataSteps steps_of(const Entry& entry, bool projects) {
           .mode = true,
           .drop_xattrs = false,
           .attributes = attributes,
-          .projects = projects};
+          .projects = projects,
+          .xattrs = XattrScope::kVolume};
 }
 
 }  // namespace
@@ -131,7 +132,8 @@ Error write_error(const WriteFailure& failed, std::string_view path) {
 
 Written set_metadata(int fd, const Metadata& metadata, const MetadataSteps& steps) {
   auto failed = set_all(
-      XattrPlace(fd), metadata, steps, [&] { return ::fchown(fd, metadata.uid, metadata.gid); },
+      XattrPlace(fd, steps.xattrs), metadata, steps,
+      [&] { return ::fchown(fd, metadata.uid, metadata.gid); },
       [&] { return ::fchmod(fd, metadata.mode); });
   if (failed) return failed;
   if (::futimens(fd, times_of(metadata).values) < 0) return failure("set the times of");
@@ -143,7 +145,7 @@ Written set_metadata(int directory, const std::string& name, bool symlink, const
   MetadataSteps own = steps;
   own.mode = own.mode && !symlink;
   auto failed = set_all(
-      XattrPlace(directory, name), metadata, own,
+      XattrPlace(directory, name, own.xattrs), metadata, own,
       [&] {
         return ::fchownat(directory, name.c_str(), metadata.uid, metadata.gid, AT_SYMLINK_NOFOLLOW);
       },

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "transfer/entry.h"
+#include "transfer/xattrs.h"
 
 namespace transship::transfer {
 
@@ -41,6 +42,7 @@ struct MetadataSteps {
   bool drop_xattrs = true;  // carried ones that the metadata do not have
   bool attributes = true;
   bool projects = true;  // false: project ids are not carried
+  XattrScope xattrs = XattrScope::kVolume;
 };
 
 // Of an open file or directory.

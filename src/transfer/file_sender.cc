@@ -70,7 +70,8 @@ class FileSender::Worker {
     if (!now) return path_error("stat", plain_path(item), errno);
     if (!S_ISREG(now->stx_mode) || now->stx_ino != item.node->inode)
       return lost(item, "open", ENOENT);
-    auto taken = take_xattrs(*item.node, XattrPlace(file), file, "", options_.final);
+    auto taken =
+        take_xattrs(*item.node, XattrPlace(file, options_.xattrs), file, "", options_.final);
     if (!taken) return taken.error().during(path(item));
     auto flags = take_flags(*item.node, file, "", options_.projects);
     if (!flags) return flags.error().during(path(item));
@@ -280,7 +281,7 @@ class FileSender::Worker {
 
   Status send_other(const FileItem& item) {
     Node& node = *item.node;
-    const XattrPlace place(item.handle->get(), std::string(item.name));
+    const XattrPlace place(item.handle->get(), std::string(item.name), options_.xattrs);
     bool retargeted = false;
     if (S_ISLNK(node.mode)) {
       std::string target(PATH_MAX, '\0');

@@ -27,6 +27,7 @@ class FileSender {
     bool final = false;    // what is not as it was when it was looked at is an error (kConflict)
     int64_t block = 0;     // bytes (BlockMap)
     bool projects = true;  // project ids are carried
+    XattrScope xattrs = XattrScope::kVolume;
     Until until;
     Progress* progress = nullptr;
     bool on_disk = false;  // there is a page cache to be left as it is (PageCacheTrace)

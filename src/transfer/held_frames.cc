@@ -117,7 +117,8 @@ Status write_held(const Inventory& inventory,
   return HeldWriter(inventory, write_payload).run();
 }
 
-HeldReader::HeldReader(const ReceiveLimits& limits) : limits_(limits) {}
+HeldReader::HeldReader(const ReceiveLimits& limits, XattrScope xattrs)
+    : limits_(limits), xattrs_(xattrs) {}
 
 Error HeldReader::refuse(const char* why) {
   return {ErrorCode::kCorrupt, std::string("what the receiver says it has: ") + why};
@@ -126,7 +127,7 @@ Error HeldReader::refuse(const char* why) {
 Status HeldReader::take(std::string_view payload) {
   payload_ += static_cast<int64_t>(payload.size());
   if (payload_ > limits_.held_bytes) return refuse("it is more than is allowed");
-  for (Decoder in(payload); !in.done();) {
+  for (Decoder in(payload, xattrs_); !in.done();) {
     TRANSSHIP_TRY(take_one(in));
     if (in.failed()) return refuse("it is malformed");
   }

@@ -22,7 +22,7 @@ Status write_held(const Inventory& inventory,
 // limits allow.
 class HeldReader {
  public:
-  explicit HeldReader(const ReceiveLimits& limits);
+  explicit HeldReader(const ReceiveLimits& limits, XattrScope xattrs = XattrScope::kVolume);
 
   Status take(std::string_view payload);
 
@@ -41,6 +41,7 @@ class HeldReader {
   [[nodiscard]] static Error refuse(const char* why);
 
   ReceiveLimits limits_;
+  XattrScope xattrs_;
   Inventory inventory_;
   bool rooted_ = false;
   int64_t entries_ = 1;

@@ -146,7 +146,8 @@ class Reader {
     Node& node = *item.node;
     const std::string name(item.name);
     const int fd = item.handle->get();
-    TRANSSHIP_TRY(take_xattrs(item, name.empty() ? XattrPlace(fd) : XattrPlace(fd, name)));
+    TRANSSHIP_TRY(take_xattrs(item, name.empty() ? XattrPlace(fd, options_.receive.xattrs)
+                                                 : XattrPlace(fd, name, options_.receive.xattrs)));
     TRANSSHIP_TRY(take_flags(item, {fd, name, node.is_directory(), options_.receive.projects}));
     if (!S_ISLNK(node.mode)) return {};
     std::string target(PATH_MAX, '\0');
@@ -178,7 +179,7 @@ class Reader {
     Node& node = *item.node;
     auto file = open_for_reading(item.handle->get(), std::string(item.name), 0, path(item));
     if (!file) return file.error();
-    TRANSSHIP_TRY(take_xattrs(item, XattrPlace(file->get())));
+    TRANSSHIP_TRY(take_xattrs(item, XattrPlace(file->get(), options_.receive.xattrs)));
     TRANSSHIP_TRY(take_flags(item, {file->get(), "", false, options_.receive.projects}));
     if (node.has(Node::kUnverified)) TRANSSHIP_TRY(hash(item, file->get()));
     auto now = stat_beneath(file->get(), "", path(item));

@@ -84,6 +84,7 @@ Result<UniqueFd> open_existing(const WriteJob& job) {
 Written NodeWriter::set_all(int fd, const Node& node) const {
   MetadataSteps steps;
   steps.projects = projects_;
+  steps.xattrs = xattrs_;
   return set_metadata(fd, metadata_of(node), steps);
 }
 
@@ -91,11 +92,16 @@ Written NodeWriter::set_all(int fd, const Node& node) const {
 Written NodeWriter::set_all(int directory, const std::string& name, const Node& node) const {
   MetadataSteps steps;
   steps.projects = projects_;
+  steps.xattrs = xattrs_;
   return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node), steps);
 }
 
-NodeWriter::NodeWriter(bool projects)
-    : projects_(projects), umask_(current_umask()), uid_(::geteuid()), gid_(::getegid()) {}
+NodeWriter::NodeWriter(bool projects, XattrScope xattrs)
+    : projects_(projects),
+      xattrs_(xattrs),
+      umask_(current_umask()),
+      uid_(::geteuid()),
+      gid_(::getegid()) {}
 
 Written NodeWriter::run(const WriteJob& job) const {
   switch (job.op) {
@@ -148,6 +154,7 @@ Written NodeWriter::new_file(const WriteJob& job) const {
   steps.drop_xattrs = job.inherits;
   steps.attributes = node.attributes().any();
   steps.projects = projects_;
+  steps.xattrs = xattrs_;
   return set_metadata(fd, metadata_of(node), steps);
 }
 

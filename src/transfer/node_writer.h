@@ -31,7 +31,7 @@ struct WriteJob {
 class NodeWriter {
  public:
   // `projects`: project ids are carried.
-  explicit NodeWriter(bool projects);
+  NodeWriter(bool projects, XattrScope xattrs);
   [[nodiscard]] Written run(const WriteJob& job) const;
   // All of a directory's metadata, exactly; not yet the flags that forbid changes.
   [[nodiscard]] Written settle(int directory, const Node& node) const;
@@ -44,6 +44,7 @@ class NodeWriter {
   [[nodiscard]] Written set_all(int directory, const std::string& name, const Node& node) const;
 
   bool projects_;
+  XattrScope xattrs_;
   uint32_t umask_;
   uint32_t uid_;
   uint32_t gid_;

@@ -99,8 +99,9 @@ class ReceiveSession {
       volume.progress->announced_entries = announced.entries;
     }
     auto receiver = std::make_unique<RoundReceiver>(
-        volume.directory, ReceiveOptions{Until{stop_.get_token(), options_.until.end},
-                                         volume.progress, options_.limits, volume.projects});
+        volume.directory,
+        ReceiveOptions{Until{stop_.get_token(), options_.until.end}, volume.progress,
+                       options_.limits, volume.projects, xattr_scope(volume)});
     const Inventory* known = receivers_[index] ? &receivers_[index]->inventory() : nullptr;
     const Status ready =
         held ? alive([&] { return receiver->resume(announced.bytes, known); }) : receiver->begin();

@@ -17,8 +17,8 @@ RoundReceiver::RoundReceiver(int root, const ReceiveOptions& options)
     : root_(root),
       options_(options),
       handles_(root, inventory_),
-      lanes_(options.projects),
-      writer_(options.projects) {}
+      lanes_(options.projects, options.xattrs),
+      writer_(options.projects, options.xattrs) {}
 
 Status RoundReceiver::begin() {
   auto lost_and_found = prepare_destination(root_, options_.projects);
@@ -152,7 +152,7 @@ bool RoundReceiver::inherits(NodeId directory) const {
 }
 
 Status RoundReceiver::take_directories(std::string_view payload) {
-  for (Decoder in(payload); !in.done();) {
+  for (Decoder in(payload, options_.xattrs); !in.done();) {
     const Op op = in.op();
     const NodeId id = in.node();
     const NodeId directory = in.node();
@@ -192,7 +192,7 @@ Status RoundReceiver::settle(NodeId directory) {
 Status RoundReceiver::take_nodes(const std::shared_ptr<const Frame>& frame) {
   WriteLanes::Batch batch{frame, {}};
   std::optional<size_t> lane;
-  for (Decoder in(frame->payload()); !in.done();) {
+  for (Decoder in(frame->payload(), options_.xattrs); !in.done();) {
     auto job = read_job(in, lane);
     if (!job) return job.error();
     if (job->op != Op::kDirectory) batch.jobs.push_back(std::move(job).value());

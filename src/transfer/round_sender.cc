@@ -47,8 +47,9 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   for (NodeId id = 0; id < inventory.size(); ++id) bytes += inventory.at(id).size;
   TRANSSHIP_TRY(send_names());
   {
-    FileSender files(inventory, out_,
-                     {final, block_size_for(bytes), projects_, until, progress, source_.on_disk()});
+    FileSender files(
+        inventory, out_,
+        {final, block_size_for(bytes), projects_, xattrs_, until, progress, source_.on_disk()});
     TRANSSHIP_TRY(send_files(files));
     TRANSSHIP_TRY(files.finish());
     entries_ += files.sent();
@@ -252,7 +253,8 @@ Status RoundSender::send_directories() {
       TRANSSHIP_TRY(gone_meanwhile(handle.error()));
       continue;
     }
-    auto taken = take_xattrs(node, XattrPlace((*handle)->get()), (*handle)->get(), "", final_);
+    auto taken =
+        take_xattrs(node, XattrPlace((*handle)->get(), xattrs_), (*handle)->get(), "", final_);
     if (!taken) return taken.error().during(quoted(inventory.path(directory)));
     auto flags = take_flags(node, (*handle)->get(), "", projects_);
     if (!flags) return flags.error().during(quoted(inventory.path(directory)));

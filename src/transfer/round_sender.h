@@ -22,8 +22,8 @@ struct RoundTotals {
 class RoundSender {
  public:
   // `root` and `out` must outlive it. `projects`: project ids are carried.
-  RoundSender(int root, FrameWriter& out, bool projects)
-      : source_(root), out_(out), root_(root), projects_(projects) {}
+  RoundSender(int root, FrameWriter& out, bool projects, XattrScope xattrs = XattrScope::kVolume)
+      : source_(root), out_(out), root_(root), projects_(projects), xattrs_(xattrs) {}
 
   // From now on the receiver has this, and nothing else.
   void resume(Inventory held);
@@ -67,6 +67,7 @@ class RoundSender {
   std::optional<DirectoryHandles> handles_;  // this round's
   int root_;
   bool projects_;
+  XattrScope xattrs_;
   bool final_ = false;
   bool resumed_ = false;                              // and no round since
   std::string pending_;                               // operations not written yet

@@ -95,7 +95,8 @@ class Reader {
     if (!stat) return path_error("stat", path_of(inventory_, item), errno);
     const NodeStat found = node_stat(*stat);
     if (std::string other = difference(node, found); !other.empty()) return other;
-    auto xattrs = (itself ? XattrPlace(fd) : XattrPlace(fd, name)).read(kNoPath);
+    auto xattrs = (itself ? XattrPlace(fd, options_.xattrs) : XattrPlace(fd, name, options_.xattrs))
+                      .read(kNoPath);
     if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
     if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty())
       return std::string("has other extended attributes");

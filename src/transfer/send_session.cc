@@ -75,7 +75,8 @@ SendSession::SendSession(Connect connect, SessionIdentity identity,
       compressor_(options_.compression),
       out_(options_.limiter, options_.until, compressor_) {
   for (const SessionVolume& volume : volumes_)
-    senders_.push_back(std::make_unique<RoundSender>(volume.directory, out_, volume.projects));
+    senders_.push_back(std::make_unique<RoundSender>(volume.directory, out_, volume.projects,
+                                                     xattr_scope(volume)));
 }
 
 SendSession::SendSession(TlsStream& stream, SessionIdentity identity,
@@ -193,7 +194,7 @@ Result<std::vector<Inventory>> SendSession::take_held() {
     if (!begins.ok()) return begins.error();
     if (begins->fields != std::vector<std::string>{volume.name, "held"})
       return Error{ErrorCode::kCorrupt, "the receiver has other volumes"};
-    HeldReader reader(options_.limits);
+    HeldReader reader(options_.limits, xattr_scope(volume));
     while (true) {
       TRANSSHIP_TRY(options_.until.check("hear what the receiver has"));
       auto frame = read_frame(*stream_);

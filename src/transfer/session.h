@@ -50,7 +50,14 @@ struct SessionVolume {
   // Whether project ids are carried, and compared. The same at both ends. Not for emptyDirs, whose
   // ids are the node's: kubelet gives them out for its quotas.
   bool projects = true;
+  // The tree is the upper directory of an overlay mount: directories' "opaque" goes along
+  // (whiteouts are devices). The same at both ends: the header says it.
+  bool overlay = false;
 };
+
+inline XattrScope xattr_scope(const SessionVolume& volume) {
+  return volume.overlay ? XattrScope::kUpperDirectory : XattrScope::kVolume;
+}
 
 struct SessionOptions {
   Until until;

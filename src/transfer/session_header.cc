@@ -11,6 +11,9 @@ namespace {
 
 constexpr size_t kIdBytes = 16;
 constexpr size_t kFixedFields = 4;
+constexpr size_t kVolumeFields = 4;
+
+const char* kind_of(const SessionVolume& volume) { return volume.overlay ? "overlay" : "plain"; }
 
 }  // namespace
 
@@ -32,6 +35,7 @@ Message header_of(const SessionIdentity& identity, const std::string& id,
                   std::to_string(identity.epoch), id}};
   for (const SessionVolume& volume : volumes) {
     header.fields.push_back(volume.name);
+    header.fields.emplace_back(kind_of(volume));
     header.fields.push_back(std::to_string(volume.announced.bytes));
     header.fields.push_back(std::to_string(volume.announced.entries));
   }
@@ -49,9 +53,10 @@ Result<SessionHeader> read_header(const Message& message, const SessionIdentity&
   if (fields[1] != identity.migration_uid || fields[2] != std::to_string(identity.epoch))
     return refuse("another migration or epoch");
   if (fields[3].size() != kIdBytes) return refuse("it has no name");
-  if (fields.size() != kFixedFields + volumes.size() * 3) return refuse("another set of volumes");
+  if (fields.size() != kFixedFields + volumes.size() * kVolumeFields)
+    return refuse("another set of volumes");
   SessionHeader header{fields[3], {}, {}};
-  for (size_t i = kFixedFields; i < fields.size(); i += 3) {
+  for (size_t i = kFixedFields; i < fields.size(); i += kVolumeFields) {
     const auto found =
         std::find_if(volumes.begin(), volumes.end(),
                      [&](const SessionVolume& volume) { return volume.name == fields[i]; });
@@ -59,7 +64,8 @@ Result<SessionHeader> read_header(const Message& message, const SessionIdentity&
     TreeTotals announced;
     if (found == volumes.end() ||
         std::find(header.order.begin(), header.order.end(), index) != header.order.end() ||
-        !to_count(fields[i + 1], announced.bytes) || !to_count(fields[i + 2], announced.entries)) {
+        fields[i + 1] != kind_of(*found) || !to_count(fields[i + 2], announced.bytes) ||
+        !to_count(fields[i + 3], announced.entries)) {
       return refuse("another set of volumes");
     }
     header.order.push_back(index);

@@ -17,6 +17,7 @@
 #include "transfer/manifest.h"
 #include "transfer/rate_limiter.h"
 #include "transfer/until.h"
+#include "transfer/xattrs.h"
 
 namespace transship::transfer {
 
@@ -73,6 +74,7 @@ struct ReceiveOptions {
   Progress* progress = nullptr;
   ReceiveLimits limits;
   bool projects = true;  // project ids are carried; else what the directory hands down stays
+  XattrScope xattrs = XattrScope::kVolume;  // rounds only
 };
 
 // A received tree: written and closed, not yet synced. Give `manifest` to verify_tree.
@@ -82,8 +84,10 @@ struct Received {
 };
 
 // Counts a tree, reading metadata only; it may be in use meanwhile. kInvalid where it holds a mount
-// point.
-Result<TreeTotals> scan_tree(int directory, const Until& until = {});
+// point, or, as the upper directory of an overlay mount, what cannot go without the layers below it
+// (xattrs.h).
+Result<TreeTotals> scan_tree(int directory, const Until& until = {},
+                             XattrScope xattrs = XattrScope::kVolume);
 
 // Writes the tree to `sink`, complete with its end record. kConflict: something changed or vanished
 // while it was read; kInvalid: a mount point inside or a name beyond the format's bounds.

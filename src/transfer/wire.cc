@@ -133,7 +133,7 @@ void Decoder::metadata(Node& node) {
     xattr.name = text(XATTR_NAME_MAX);
     xattr.value = text(kLargestXattr);
     auto& xattrs = node.more().xattrs;
-    if (!is_carried_xattr(xattr.name) || xattr.name.find('\0') != std::string::npos ||
+    if (!is_carried_xattr(xattr.name, xattrs_) || xattr.name.find('\0') != std::string::npos ||
         (!xattrs.empty() && xattrs.back().name >= xattr.name))
       return fail();
     xattrs.push_back(std::move(xattr));

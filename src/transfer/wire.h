@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "transfer/inventory.h"
+#include "transfer/xattrs.h"
 
 namespace transship::transfer {
 
@@ -56,7 +57,8 @@ class Encoder {
 // reads as zero or empty.
 class Decoder {
  public:
-  explicit Decoder(std::string_view in) : rest_(in) {}
+  explicit Decoder(std::string_view in, XattrScope xattrs = XattrScope::kVolume)
+      : rest_(in), xattrs_(xattrs) {}
   [[nodiscard]] bool done() const { return rest_.empty(); }
   [[nodiscard]] bool failed() const { return failed_; }
 
@@ -78,6 +80,7 @@ class Decoder {
   }
 
   std::string_view rest_;
+  XattrScope xattrs_;
   bool failed_ = false;
 };
 

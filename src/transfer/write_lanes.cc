@@ -12,7 +12,7 @@ constexpr size_t kRoom = kQueued / 2;
 
 }  // namespace
 
-WriteLanes::WriteLanes(bool projects) : writer_(projects) {
+WriteLanes::WriteLanes(bool projects, XattrScope xattrs) : writer_(projects, xattrs) {
   for (size_t lane = 0; lane < kLanes; ++lane) {
     threads_.emplace_back([this, lane] {
       ::pthread_setname_np(::pthread_self(), "write");

@@ -29,7 +29,7 @@ class WriteLanes {
   };
 
   // `projects`: project ids are carried.
-  explicit WriteLanes(bool projects);
+  WriteLanes(bool projects, XattrScope xattrs);
   ~WriteLanes();
 
   // The lane for jobs in the directory.

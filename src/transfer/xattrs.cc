@@ -6,9 +6,26 @@
 #include <cerrno>
 
 namespace transship::transfer {
+namespace {
 
-bool is_carried_xattr(std::string_view name) {
-  return name.starts_with("user.") ||
+constexpr std::string_view kOpaque = "trusted.overlay.opaque";
+
+// An entry that is not whole without what lies below.
+Status check_whole(std::string_view name, const std::string& path) {
+  if (name != "trusted.overlay.redirect" && name != "trusted.overlay.metacopy" &&
+      name != "trusted.overlay.whiteout")
+    return {};
+  return Error{ErrorCode::kInvalid,
+               quoted(path) + " has " + std::string(name) +
+                   ": it means something only above the very layers it was made on. Have overlay "
+                   "mounts made without redirect_dir and metacopy (the node's overlay module has "
+                   "these as parameters), and the container made anew"};
+}
+
+}  // namespace
+
+bool is_carried_xattr(std::string_view name, XattrScope scope) {
+  return name.starts_with("user.") || (scope == XattrScope::kUpperDirectory && name == kOpaque) ||
          (name.starts_with("trusted.") && !name.starts_with("trusted.overlay.") &&
           !name.starts_with("trusted.SGI_ACL_")) ||  // XFS's other view of its ACLs
          name == "security.capability" ||
@@ -40,7 +57,8 @@ Result<std::vector<Xattr>> XattrPlace::read(const std::string& path) const {
   names.resize(static_cast<size_t>(length));
   for (size_t at = 0; at < names.size(); at = names.find('\0', at) + 1) {
     const char* name = names.c_str() + at;
-    if (!is_carried_xattr(name)) continue;
+    if (scope_ == XattrScope::kUpperDirectory) TRANSSHIP_TRY(check_whole(name, path));
+    if (!is_carried_xattr(name, scope_)) continue;
     std::string value(65536, '\0');  // XATTR_SIZE_MAX
     const ssize_t size = get(name, value.data(), value.size());
     if (size < 0 && errno == ENODATA) continue;  // removed since it was listed

@@ -10,19 +10,26 @@
 
 namespace transship::transfer {
 
+// Of what tree the entries are. In the upper directory of an overlay mount,
+// "trusted.overlay.opaque" says that a directory hides the one below it; anywhere else it is
+// nothing that is carried.
+enum class XattrScope { kVolume, kUpperDirectory };
+
 // user.*, trusted.* but overlayfs's own, security.capability, POSIX ACLs. Not security.selinux and
 // other labels, which are the node's policy, and not a file system's own names.
-bool is_carried_xattr(std::string_view name);
+bool is_carried_xattr(std::string_view name, XattrScope scope = XattrScope::kVolume);
 
 // Where an entry's attributes are reached: an open descriptor of a file or directory, or its name
 // in an open directory (anything else; symbolic links are not followed).
 class XattrPlace {
  public:
-  explicit XattrPlace(int fd) : fd_(fd) {}
-  XattrPlace(int directory, const std::string& name)
-      : path_("/proc/self/fd/" + std::to_string(directory) + "/" + name) {}
+  explicit XattrPlace(int fd, XattrScope scope = XattrScope::kVolume) : scope_(scope), fd_(fd) {}
+  XattrPlace(int directory, const std::string& name, XattrScope scope = XattrScope::kVolume)
+      : scope_(scope), path_("/proc/self/fd/" + std::to_string(directory) + "/" + name) {}
 
-  // The carried ones, sorted by name. `path` is for messages.
+  // The carried ones, sorted by name. `path` is for messages. kInvalid in an upper directory for
+  // what means nothing without the layers below it: a directory that was renamed (redirect), a file
+  // whose content is below (metacopy).
   [[nodiscard]] Result<std::vector<Xattr>> read(const std::string& path) const;
   // False: errno says why not. To remove what is not there is no failure.
   [[nodiscard]] bool set(const Xattr& xattr) const;
@@ -32,6 +39,7 @@ class XattrPlace {
   [[nodiscard]] ssize_t list(char* buffer, size_t size) const;
   [[nodiscard]] ssize_t get(const char* name, char* buffer, size_t size) const;
 
+  XattrScope scope_;
   int fd_ = -1;
   std::string path_;
 };

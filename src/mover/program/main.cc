@@ -124,6 +124,9 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
   commands.copy->add_flag("!--without-project-ids", options.projects,
                           "Leave out the project ids of XFS and ext4 (quotas), and keep those that "
                           "DST hands down");
+  commands.copy->add_flag("--overlay", options.overlay,
+                          "SRC is the upper directory of an overlay mount, and DST is to be one: "
+                          "copy its marks, too");
   commands.write =
       app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
   commands.write->add_option("SRC", options.from, "The directory to write")->required();

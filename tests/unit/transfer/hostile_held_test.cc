@@ -62,6 +62,20 @@ Result<Inventory> read(const std::string& payload, const ReceiveLimits& limits =
   return reader.finish();
 }
 
+TEST(HostileHeld, OfOverlaysMarksOnlyOpaqueIsHeardAndOnlyOfAnUpperDirectory) {
+  const auto heard = [](const char* name, XattrScope scope) {
+    Node root;
+    root.mode = S_IFDIR | 0755;
+    root.more().xattrs = {{name, "y"}};
+    std::string text;
+    Encoder(text).op(Op::kDirectory).number(kRootNode).metadata(root);
+    return HeldReader({}, scope).take(text).ok();
+  };
+  EXPECT_TRUE(heard("trusted.overlay.opaque", XattrScope::kUpperDirectory));
+  EXPECT_FALSE(heard("trusted.overlay.opaque", XattrScope::kVolume));
+  EXPECT_FALSE(heard("trusted.overlay.redirect", XattrScope::kUpperDirectory));
+}
+
 void expect_refused(const Script& script, const ReceiveLimits& limits = {}) {
   const auto done = read(script.text, limits);
   ASSERT_FALSE(done.ok());

@@ -120,8 +120,11 @@ class HostileRounds : public ::testing::Test {
 
   Status play(const Frames& frames) {
     to_ = scratch_.open("to");
-    RoundReceiver receiver(
-        to_.get(), {.until = {}, .progress = nullptr, .limits = limits_, .projects = projects_});
+    RoundReceiver receiver(to_.get(), {.until = {},
+                                       .progress = nullptr,
+                                       .limits = limits_,
+                                       .projects = projects_,
+                                       .xattrs = xattrs_});
     TRANSSHIP_TRY(receiver.begin());
     for (const auto& [kind, operations] : frames) {
       TRANSSHIP_TRY(receiver.take(frame_of(kind, operations)));
@@ -146,6 +149,7 @@ class HostileRounds : public ::testing::Test {
   UniqueFd to_;
   ReceiveLimits limits_;
   bool projects_ = true;
+  XattrScope xattrs_ = XattrScope::kVolume;
 };
 
 TEST_F(HostileRounds, WhatIsInOrderIsTaken) {
@@ -251,6 +255,20 @@ TEST_F(HostileRounds, OnlyCarriedAttributesAreSet) {
       Script().directory_metadata(0, S_IFDIR | 0755, {{"user.b", "1"}, {"user.a", "2"}}));
   expect_refused(
       Script().directory_metadata(0, S_IFDIR | 0755, {{"user.a", "1"}, {"user.a", "2"}}));
+}
+
+TEST_F(HostileRounds, OfOverlaysMarksOnlyOpaqueIsSetAndOnlyInAnUpperDirectory) {
+  xattrs_ = XattrScope::kUpperDirectory;
+  for (const char* name :
+       {"trusted.overlay.redirect", "trusted.overlay.metacopy", "trusted.overlay.origin",
+        "trusted.overlay.opaque.", "trusted.overlay.", "security.selinux"}) {
+    SCOPED_TRACE(name);
+    expect_refused(Script().directory_metadata(0, S_IFDIR | 0755, {{name, "y"}}));
+  }
+  const Status taken =
+      play(Script().directory_metadata(0, S_IFDIR | 0755, {{"trusted.overlay.opaque", "y"}}));
+  ASSERT_TRUE(taken.ok()) << taken.error().message;
+  EXPECT_EQ(shell(scratch_.path("to"), "getfattr -n trusted.overlay.opaque .").status, 0);
 }
 
 TEST_F(HostileRounds, MovesHaveAnEnd) {

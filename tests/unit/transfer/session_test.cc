@@ -99,6 +99,22 @@ TEST_F(SessionTest, AnnouncementsAndProgressAreSeen) {
   EXPECT_EQ(received_.verified_entries, totals.entries);
 }
 
+TEST_F(SessionTest, AnUpperDirectoryIsTakenAsOneOnlyWhereBothEndsSaySo) {
+  for (const bool there : {false, true}) {
+    connect_both();
+    outgoing_.clear();
+    incoming_.clear();
+    add_volume("data");
+    scratch_.write("from/data/file", "x");
+    outgoing_.front().overlay = !there;
+    incoming_.front().overlay = there;
+    run();
+    expect_failure(sender_outcomes_, ErrorCode::kForbidden, "refused");
+    expect_failure(receiver_outcomes_, ErrorCode::kForbidden, "refused");
+    EXPECT_EQ(shell(scratch_.path("to"), "ls data").output, "");
+  }
+}
+
 TEST_F(SessionTest, AnotherMigrationEpochOrVolumeIsRefusedAndNothingTouched) {
   const std::vector<std::pair<SessionIdentity, std::string>> receivers = {
       {{"other", 1}, "data"}, {{"m", 2}, "data"}, {{"m", 1}, "elsewhere"}};
