@@ -50,15 +50,15 @@ struct MoverVolume {
   std::string container{};  // layer, memory: the container's name in the pod
   bool empty_dir = false;   // true: found by pod UID and name; false: `node_path` says where
   bool memory = false;      // an emptyDir with medium Memory
-  std::string node_path;  // absolute, as the node's own mount namespace sees it (a PV's hostPath or
-                          // local path)
+  std::string node_path{};  // absolute, as the node's own mount namespace sees it (a PV's hostPath
+                            // or local path)
   bool operator==(const MoverVolume&) const = default;
 };
 
 // A container of the pod whose layer or memory goes along, or that must not run at the target.
 struct MoverContainer {
   std::string name;
-  std::string id;       // containerd's, without "containerd://"; the source's. Not for place
+  std::string id{};     // containerd's, without "containerd://"; the source's. Not for place
   bool layer = false;   // its layer is restored
   bool memory = false;  // its memory is restored, and with it its layer
   bool skip = false;    // place: an init container that has done its work, in the memory restored

@@ -69,6 +69,10 @@ Result<Received> identify(int fd, const std::string& node_path) {
   return received;
 }
 
+bool is_in_memory(api::TreeKind kind) {
+  return kind == api::TreeKind::kMemory || kind == api::TreeKind::kSharedMemory;
+}
+
 bool same_directory(const Received& one, const Received& other) {
   return one.node_path == other.node_path && one.device == other.device && one.inode == other.inode;
 }
@@ -76,12 +80,14 @@ bool same_directory(const Received& one, const Received& other) {
 }  // namespace
 
 Destinations::Destinations(const Node& node, std::string migration_uid)
-    : node_(node), migration_uid_(std::move(migration_uid)) {}
+    : node_(node), migration_uid_(std::move(migration_uid)), memory_(node, migration_uid_) {}
 
 Result<UniqueFd> Destinations::prepare(const api::MoverVolume& volume, bool kept,
                                        const Deadline& deadline) const {
-  auto prepared = volume.empty_dir ? prepare_staging(volume.name, kept, deadline)
-                                   : prepare_volume(volume, kept, deadline);
+  auto prepared = is_in_memory(volume.kind) ? prepare_memory(volume.name, kept, deadline)
+                  : volume.empty_dir || volume.kind == api::TreeKind::kLayer
+                      ? prepare_staging(volume.name, kept, deadline)
+                      : prepare_volume(volume, kept, deadline);
   if (!prepared) return prepared.error().during("prepare volume " + volume.name);
   return prepared;
 }
@@ -127,6 +133,17 @@ Result<UniqueFd> Destinations::prepare_staging(const std::string& volume, bool k
   return make_beneath(staging->get(), volume);
 }
 
+Result<UniqueFd> Destinations::prepare_memory(const std::string& tree, bool kept,
+                                              const Deadline& deadline) const {
+  auto home = make_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  auto all = read_all(home->get());
+  if (!all) return all.error();
+  (*all)[tree] = Received{};
+  TRANSSHIP_TRY(write_all(home->get(), *all));
+  return kept ? memory_.open(tree) : memory_.renew(tree, deadline);
+}
+
 Status Destinations::complete(const std::string& volume, const std::string& digest) const {
   auto home = make_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
@@ -163,6 +180,13 @@ Result<UniqueFd> Destinations::open_staged(const std::string& volume) const {
                       /*cross_mounts=*/false);
 }
 
+Result<std::string> Destinations::path(const api::MoverVolume& tree) const {
+  auto complete = digest(tree.name);
+  if (!complete) return complete.error();
+  if (is_in_memory(tree.kind)) return memory_.path(tree.name);
+  return node_.absolute(migration_path(migration_uid_) + "/" + kStaging + "/" + tree.name);
+}
+
 Status Destinations::release(bool discard, const Deadline& deadline) const {
   auto home = open_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
@@ -180,6 +204,7 @@ Status Destinations::release(bool discard, const Deadline& deadline) const {
     log::info("discarding what was received", {{"volume", name}, {"path", received.node_path}});
     TRANSSHIP_TRY(empty_directory(target->get(), deadline));
   }
+  TRANSSHIP_TRY(memory_.release());
   TRANSSHIP_TRY(check_nothing_mounted(node_, migration_uid_));
   TRANSSHIP_TRY(remove_tree((*home)->get(), kStaging, deadline));
   return remove_record((*home)->get(), kRecord);

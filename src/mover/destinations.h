@@ -7,6 +7,8 @@
 //                       earlier try wrote is emptied first
 //   an emptyDir         transship/<migration>/staging/<volume> below the kubelet root, fresh each
 //   time
+//   a layer             staged in the same way
+//   memory, /dev/shm    on a tmpfs of the migration's own (memory_trees.h)
 // One thread at a time.
 #pragma once
 
@@ -16,6 +18,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "mover/deadline.h"
+#include "mover/memory_trees.h"
 #include "mover/node.h"
 
 namespace transship::mover {
@@ -40,8 +43,11 @@ class Destinations {
   // A complete emptyDir's staged content: in the raw view, so that it can be renamed from there.
   [[nodiscard]] Result<UniqueFd> open_staged(const std::string& volume) const;
 
-  // Removes staged volumes and the record; `discard` first empties the PersistentVolumes that are
-  // ours. A volume that is gone or another one now is left alone. Idempotent.
+  // Where the node sees a complete layer, memory or /dev/shm. After a reboot memory may be gone.
+  [[nodiscard]] Result<std::string> path(const api::MoverVolume& tree) const;
+
+  // Removes staged volumes, memory and the record; `discard` first empties the PersistentVolumes
+  // that are ours. A volume that is gone or another one now is left alone. Idempotent.
   [[nodiscard]] Status release(bool discard, const Deadline& deadline) const;
 
  private:
@@ -50,8 +56,12 @@ class Destinations {
   [[nodiscard]] Result<UniqueFd> prepare_staging(const std::string& volume, bool kept,
                                                  const Deadline& deadline) const;
 
+  [[nodiscard]] Result<UniqueFd> prepare_memory(const std::string& tree, bool kept,
+                                                const Deadline& deadline) const;
+
   const Node& node_;
   std::string migration_uid_;
+  MemoryTrees memory_;
 };
 
 }  // namespace transship::mover

@@ -47,7 +47,10 @@ Mount parse_line(const std::string& line) {
   for (std::string field; in >> field && field != "-";) {
     mount.peers += (mount.peers.empty() ? "" : " ") + field;
   }
-  in >> mount.file_system;
+  std::string source;
+  std::string file_system_options;
+  in >> mount.file_system >> source >> file_system_options;
+  mount.options = unescape(file_system_options);
   return mount;
 }
 

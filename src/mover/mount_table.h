@@ -15,6 +15,7 @@ struct Mount {
   std::string point;  // where, as a path in the table's own namespace; unescaped
   std::string file_system;  // "ext4", "tmpfs", ...
   std::string device;       // "major:minor"
+  std::string options{};    // the file system's own, e.g. "rw,lowerdir=/a,upperdir=/b"; unescaped
   std::string peers;        // optional fields, e.g. "shared:12 master:3"; empty for a private mount
 };
 

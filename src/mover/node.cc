@@ -109,6 +109,16 @@ Status check_volume_name(std::string_view name) {
                    "\" is not a volume's name (lower-case letters, digits, '-')"};
 }
 
+Status check_container_id(std::string_view id) {
+  std::string plain(id);
+  std::replace(plain.begin(), plain.end(), '_', '0');
+  if (!plain.starts_with('.')) std::replace(plain.begin(), plain.end(), '.', '0');
+  if (!plain.empty() && plain.size() <= 128 && plain.front() != '-' && all_of_kind(plain, true))
+    return {};
+  return Error{ErrorCode::kInvalid,
+               "\"" + std::string(id.substr(0, 80)) + "\" is not a container's id"};
+}
+
 std::string empty_dir_path(std::string_view pod_uid, std::string_view volume) {
   return "pods/" + std::string(pod_uid) + "/volumes/kubernetes.io~empty-dir/" + std::string(volume);
 }
@@ -123,6 +133,14 @@ Result<UniqueFd> open_beneath(int directory, const std::string& path, bool cross
                  "open " + path + ": something is mounted on the way"};
   }
   return errno_error("open " + path, errno);
+}
+
+Result<UniqueFd> open_in_root(const std::string& process, const std::string& path) {
+  const UniqueFd root(::open((process + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.valid()) return errno_error("open " + process + "/root", errno);
+  UniqueFd fd = openat2_directory(root.get(), path, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  if (!fd.valid()) return errno_error("open " + path + " in " + process + "/root", errno);
+  return fd;
 }
 
 Result<UniqueFd> make_beneath(int directory, const std::string& path) {

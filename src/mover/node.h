@@ -22,6 +22,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "runtime/claim.h"
 
 namespace transship::mover {
 
@@ -29,6 +30,9 @@ struct NodeConfig {
   std::string name;                               // the Kubernetes node
   std::string kubelet_root = "/var/lib/kubelet";  // absolute, the same path on the node
   std::string process = "/proc/1";  // the process whose root and mounts are the node's
+  // Where transship-runtime looks, absolute, on the node.
+  std::string claims = std::string(runtime::kClaimsDirectory);
+  std::string sandboxes = std::string(runtime::kSandboxesDirectory);
 };
 
 class Node {
@@ -54,10 +58,18 @@ class Node {
   // node's.
   [[nodiscard]] static std::string own_mountinfo() { return "/proc/thread-self/mountinfo"; }
   [[nodiscard]] std::string node_mountinfo() const { return config_.process + "/mountinfo"; }
+  // Where processes are found by the numbers that the node gives them: "/proc" (the pod has
+  // hostPID).
+  [[nodiscard]] std::string proc() const { return parent_of(config_.process); }
+  // What is at the absolute path on the node, from here.
+  [[nodiscard]] std::string from_here(const std::string& node_path) const {
+    return config_.process + "/root" + node_path;
+  }
   [[nodiscard]] std::string cgroup_root() const { return config_.process + "/root/sys/fs/cgroup"; }
 
  private:
   Node() = default;
+  static std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
   NodeConfig config_;
   std::string boot_id_;
   UniqueFd node_root_;
@@ -69,6 +81,8 @@ class Node {
 // 1123 labels. Both are parts of paths, so everything else is kInvalid.
 Status check_uid(std::string_view what, std::string_view uid);
 Status check_volume_name(std::string_view name);
+// A runtime's id of a container: letters, digits, '-', '_' and '.', not beginning with '-' or '.'.
+Status check_container_id(std::string_view id);
 
 // "pods/UID/volumes/kubernetes.io~empty-dir/NAME", relative to the kubelet root. The parts must
 // have been checked.
@@ -77,6 +91,10 @@ std::string empty_dir_path(std::string_view pod_uid, std::string_view volume);
 // Opens `path` beneath `directory`: no "..", no symlink, no magic link. `cross_mounts` says whether
 // a mount on the way is followed (the kubelet root's tmpfs volumes) or is kPreconditionFailed.
 Result<UniqueFd> open_beneath(int directory, const std::string& path, bool cross_mounts);
+
+// The directory at `path` as a process sees it; `process` is its directory in /proc. Its symbolic
+// links stay in its root.
+Result<UniqueFd> open_in_root(const std::string& process, const std::string& path);
 
 // Makes every missing directory of `path` beneath `directory` (mode 0700) and opens the last one.
 Result<UniqueFd> make_beneath(int directory, const std::string& path);

@@ -50,7 +50,8 @@ Placement::Placement(const Node& node, std::string migration_uid, std::string re
     : node_(node), migration_uid_(std::move(migration_uid)), record_(std::move(record)) {}
 
 Status Placement::place(const std::string& pod_uid, const std::vector<MoverVolume>& volumes,
-                        const OpenSource& open_source, const Deadline& deadline) const {
+                        const OpenSource& open_source, const BeforeOpening& before_opening,
+                        const Deadline& deadline) const {
   auto home = make_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
   auto gate = wait_for_gate(node_, pod_uid, deadline);
@@ -61,6 +62,7 @@ Status Placement::place(const std::string& pod_uid, const std::vector<MoverVolum
     if (!placed.ok()) return placed.error().during("place volume " + volume.name);
     log::info("volume placed", {{"volume", volume.name}, {"podUid", pod_uid}});
   }
+  if (before_opening) TRANSSHIP_TRY(before_opening());
   TRANSSHIP_TRY(deadline.check("open the gate of pod " + pod_uid));
   return open_gate(gate->get());
 }

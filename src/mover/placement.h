@@ -35,6 +35,8 @@ class Placement {
     std::string digest;  // of a memory volume; empty: whatever is read from the source now
   };
   using OpenSource = std::function<Result<Source>(const api::MoverVolume& volume)>;
+  // What else is to be done before the gate opens, once the pod is there. May be null.
+  using BeforeOpening = std::function<Status()>;
 
   // `record` is the file's name in the migration's directory; `node` must outlive it.
   Placement(const Node& node, std::string migration_uid, std::string record);
@@ -44,7 +46,8 @@ class Placement {
   // placed into another pod. Idempotent.
   [[nodiscard]] Status place(const std::string& pod_uid,
                              const std::vector<api::MoverVolume>& volumes,
-                             const OpenSource& open_source, const Deadline& deadline) const;
+                             const OpenSource& open_source, const BeforeOpening& before_opening,
+                             const Deadline& deadline) const;
 
   // Forgets what was placed; part of a release.
   [[nodiscard]] Status forget() const;

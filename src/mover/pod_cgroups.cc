@@ -122,6 +122,24 @@ Status write_file(const std::string& path, std::string_view text) {
   return {};
 }
 
+struct FreezerFiles {
+  const char* order;    // written
+  const char* freeze;   // to stop
+  const char* thaw;     // to let run
+  const char* state;    // read
+  const char* stopped;  // a line of it
+};
+constexpr FreezerFiles kFreezerV1{"freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"};
+constexpr FreezerFiles kFreezerV2{"cgroup.freeze", "1", "0", "cgroup.events", "frozen 1"};
+
+bool says_frozen(const fs::path& directory, const FreezerFiles& files) {
+  std::ifstream file(directory / files.state);
+  for (std::string line; std::getline(file, line);) {
+    if (line == files.stopped) return true;
+  }
+  return false;
+}
+
 // Thaws `directory` and all below it, so also what somebody else froze there. Errors: it is gone.
 void thaw_below(const fs::path& directory, const char* file, std::string_view thawed) {
   (void)write_file(directory / file, thawed);
@@ -169,6 +187,22 @@ Result<std::vector<int>> PodCgroups::processes() const {
   return std::vector<int>(pids.begin(), pids.end());
 }
 
+Result<std::vector<int>> PodCgroups::processes_of(const std::string& container_id) const {
+  std::set<int> pids;
+  const std::string scope =
+      container_id + ".scope";  // the systemd driver's: "cri-containerd-ID.scope"
+  for (const PodDirectory& directory : directories_) {
+    auto below = subdirectories(directory.path);
+    if (!below) return below.error();
+    for (const fs::path& path : *below) {
+      const std::string name = path.filename();
+      if (name == container_id || name == scope || name.ends_with("-" + scope))
+        TRANSSHIP_TRY(collect(path, pids));
+    }
+  }
+  return std::vector<int>(pids.begin(), pids.end());
+}
+
 Result<SourceProcesses> PodCgroups::state() const {
   auto pids = processes();
   if (!pids) return pids.error();
@@ -203,11 +237,43 @@ Status PodCgroups::freeze(const Deadline& deadline) const {
   return outcome;
 }
 
+Status PodCgroups::freeze_apart(const Deadline& deadline) const {
+  auto frozen = is_frozen();
+  if (!frozen) return frozen.error();
+  if (!*frozen) return Error{ErrorCode::kPreconditionFailed, "pod " + pod_uid_ + " is not frozen"};
+  const PodDirectory* pod = freezer();
+  const FreezerFiles& files = pod->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+  auto below = subdirectories(pod->path);
+  if (!below) return below.error();
+  for (const fs::path& path : *below) TRANSSHIP_TRY(write_file(path / files.order, files.freeze));
+  const Deadline limit = deadline.at_most(kFreezeTimeout);
+  for (;;) {
+    auto apart = all_below_are_frozen();
+    if (!apart) return apart.error();
+    if (*apart) break;
+    TRANSSHIP_TRY(limit.wait(kPoll, "freeze each container of pod " + pod_uid_));
+  }
+  return write_freezer(false);
+}
+
+Status PodCgroups::freeze_together(const Deadline& deadline) const {
+  TRANSSHIP_TRY(freeze(deadline));
+  const PodDirectory* pod = freezer();
+  const FreezerFiles& files = pod->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+  auto below = subdirectories(pod->path);
+  if (!below) return below.error();
+  for (const fs::path& path : *below) TRANSSHIP_TRY(write_file(path / files.order, files.thaw));
+  return {};
+}
+
 Status PodCgroups::thaw() const {
-  if (!freezer()) return {};
+  const PodDirectory* pod = freezer();
+  if (!pod) return {};
   Status thawed = write_freezer(false);
-  if (!thawed.ok() && thawed.error().code == ErrorCode::kNotFound) return {};
-  return thawed;
+  if (!thawed.ok()) return thawed.error().code == ErrorCode::kNotFound ? Status() : thawed;
+  const FreezerFiles& files = pod->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+  thaw_below(pod->path, files.order, files.thaw);
+  return {};
 }
 
 Status PodCgroups::kill(const Deadline& deadline) const {
@@ -234,8 +300,8 @@ Status PodCgroups::kill(const Deadline& deadline) const {
       }
     }
     if (const PodDirectory* frozen = freezer()) {
-      const bool v1 = frozen->freezer == Freezer::kV1;
-      thaw_below(frozen->path, v1 ? "freezer.state" : "cgroup.freeze", v1 ? "THAWED" : "0");
+      const FreezerFiles& files = frozen->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+      thaw_below(frozen->path, files.order, files.thaw);
     }
     TRANSSHIP_TRY(limit.wait(kPoll, "kill the processes of pod " + pod_uid_));
   }
@@ -252,21 +318,33 @@ const PodCgroups::PodDirectory* PodCgroups::freezer() const {
 
 Status PodCgroups::write_freezer(bool frozen) const {
   const PodDirectory* directory = freezer();
-  if (directory->freezer == Freezer::kV1) {
-    return write_file(directory->path + "/freezer.state", frozen ? "FROZEN" : "THAWED");
-  }
-  return write_file(directory->path + "/cgroup.freeze", frozen ? "1" : "0");
+  const FreezerFiles& files = directory->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+  return write_file(directory->path + "/" + files.order, frozen ? files.freeze : files.thaw);
 }
 
 Result<bool> PodCgroups::is_frozen() const {
   const PodDirectory* directory = freezer();
   if (!directory) return false;
-  const bool v1 = directory->freezer == Freezer::kV1;
-  std::ifstream file(directory->path + (v1 ? "/freezer.state" : "/cgroup.events"));
-  for (std::string line; std::getline(file, line);) {
-    if (line == (v1 ? "FROZEN" : "frozen 1")) return true;
+  if (says_frozen(directory->path, directory->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2))
+    return true;
+  return all_below_are_frozen();
+}
+
+// Each cgroup below that has a process, and there is one.
+Result<bool> PodCgroups::all_below_are_frozen() const {
+  const PodDirectory* directory = freezer();
+  auto below = subdirectories(directory->path);
+  if (!below) return below.error();
+  bool any = false;
+  for (const fs::path& path : *below) {
+    std::set<int> pids;
+    TRANSSHIP_TRY(collect(path, pids));
+    if (pids.empty()) continue;
+    if (!says_frozen(path, directory->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2))
+      return false;
+    any = true;
   }
-  return false;
+  return any;
 }
 
 }  // namespace transship::mover

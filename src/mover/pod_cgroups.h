@@ -31,14 +31,27 @@ class PodCgroups {
   // The pod's processes, the sandbox's own ("pause") among them; sorted, each once.
   [[nodiscard]] Result<std::vector<int>> processes() const;
 
-  // kNone: none left; kFrozen: the pod's own cgroup is frozen with all below; kRunning otherwise.
+  // Those of the container with this id of the runtime's, in its own cgroup below the pod's; none
+  // is no error.
+  [[nodiscard]] Result<std::vector<int>> processes_of(const std::string& container_id) const;
+
+  // kNone: none left; kFrozen: the pod's own cgroup is frozen with all below, or each one below by
+  // itself; kRunning otherwise.
   [[nodiscard]] Result<api::SourceProcesses> state() const;
 
   // Stops every process and waits until all are stopped. On an error they run again. kNotFound
   // where the pod has no cgroup, kPreconditionFailed where no freezer holds it. Idempotent.
   [[nodiscard]] Status freeze(const Deadline& deadline) const;
 
-  // Lets them run; OK where nothing is frozen or there is no cgroup any more.
+  // Of a frozen pod: each cgroup below the pod's is frozen by itself, and no longer by the pod's,
+  // so that CRIU can thaw the one container it has hold of. No process runs meanwhile. After an
+  // error anything between the two may be; freeze_together mends that.
+  [[nodiscard]] Status freeze_apart(const Deadline& deadline) const;
+  // The pod's own cgroup is frozen, and none below by itself.
+  [[nodiscard]] Status freeze_together(const Deadline& deadline) const;
+
+  // Lets them run, also those that were frozen apart; OK where nothing is frozen or there is no
+  // cgroup any more.
   [[nodiscard]] Status thaw() const;
 
   // SIGKILLs every process in these cgroups and no other (by pidfd, membership checked after it is
@@ -54,6 +67,7 @@ class PodCgroups {
   [[nodiscard]] const PodDirectory* freezer() const;
   [[nodiscard]] Status write_freezer(bool frozen) const;
   [[nodiscard]] Result<bool> is_frozen() const;
+  [[nodiscard]] Result<bool> all_below_are_frozen() const;
 
   std::string pod_uid_;
   std::vector<PodDirectory> directories_;

@@ -8,13 +8,15 @@ namespace transship::mover {
 using api::MoverVolume;
 using api::TaskKind;
 using api::TaskRequest;
+using api::TreeKind;
 using api::VolumeReport;
 
 Receiver::Receiver(const Node& node, TransferConfig config)
     : node_(node),
       config_(std::move(config)),
       destinations_(node, config_.migration_uid),
-      placement_(node, config_.migration_uid, "placed.json") {}
+      placement_(node, config_.migration_uid, "placed.json"),
+      claim_(node, config_.migration_uid) {}
 
 std::map<TaskKind, TaskFunction> Receiver::tasks() {
   return {
@@ -22,6 +24,7 @@ std::map<TaskKind, TaskFunction> Receiver::tasks() {
       {TaskKind::kReceive,
        [this](const auto& r, const auto& d, auto& p) { return receive(r, d, p); }},
       {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
+      {TaskKind::kColdStart, [this](const auto& r, const auto&, auto&) { return cold_start(r); }},
       {TaskKind::kRelease, [this](const auto& r, const auto& d, auto&) { return release(r, d); }},
   };
 }
@@ -29,7 +32,7 @@ std::map<TaskKind, TaskFunction> Receiver::tasks() {
 Status Receiver::inspect(const TaskRequest& request, TaskProgress& progress) {
   for (const MoverVolume& volume : request.volumes) {
     // emptyDirs are staged beside pods/, on the same file system; memory ones on disk first, too.
-    auto directory = volume.empty_dir
+    auto directory = volume.empty_dir || volume.kind != api::TreeKind::kVolume
                          ? open_beneath(node_.kubelet_root(), ".", /*cross_mounts=*/true)
                          : node_.open_directory(volume.node_path);
     if (!directory) return directory.error().during("open the destination of " + volume.name);
@@ -40,6 +43,13 @@ Status Receiver::inspect(const TaskRequest& request, TaskProgress& progress) {
     report.free_bytes = space->free_bytes;
     report.free_inodes = space->free_inodes;
     report.file_system = space->type;
+    if (volume.kind == TreeKind::kMemory || volume.kind == TreeKind::kSharedMemory) {
+      auto available = available_memory();
+      if (!available) return available.error();
+      report.free_bytes = *available;
+      report.free_inodes = INT64_MAX;
+      report.file_system = "tmpfs";
+    }
     progress.set(std::move(report));
   }
   return {};
@@ -56,7 +66,12 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
     auto directory =
         destinations_.prepare(volume, /*kept=*/request.archive_directory.empty(), deadline);
     if (!directory) return directory.error();
-    volumes.push_back({volume.name, std::move(directory).value(), {}, !volume.empty_dir});
+    const bool is_volume = volume.kind == TreeKind::kVolume;
+    volumes.push_back({volume.name,
+                       std::move(directory).value(),
+                       {},
+                       is_volume && !volume.empty_dir,
+                       volume.kind == TreeKind::kLayer});
   }
   TRANSSHIP_TRY(receive_volumes(config_, request, volumes, deadline, progress));
   for (const VolumeReport& report : progress.reports()) {
@@ -68,15 +83,27 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
 Status Receiver::place(const TaskRequest& request, const Deadline& deadline) {
   if (request.pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
   MutexLock lock(changing_);
+  const auto write_claim = [&]() -> Status {
+    if (request.containers.empty()) return {};
+    return claim_.write(request,
+                        [this](const MoverVolume& tree) { return destinations_.path(tree); });
+  };
   return placement_.place(
       request.pod_uid, request.volumes,
-      [this](const MoverVolume& volume) { return open_staged(volume); }, deadline);
+      [this](const MoverVolume& volume) { return open_staged(volume); }, write_claim, deadline);
+}
+
+Status Receiver::cold_start(const TaskRequest& request) {
+  if (request.pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
+  MutexLock lock(changing_);
+  return claim_.cold_start(request.pod_uid);
 }
 
 Status Receiver::release(const TaskRequest& request, const Deadline& deadline) {
   MutexLock lock(changing_);
   auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
   if (!alone) return alone.error();
+  TRANSSHIP_TRY(claim_.release());
   TRANSSHIP_TRY(destinations_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());
   return remove_migration_directory(node_, config_.migration_uid);

@@ -9,6 +9,7 @@
 #include "mover/destinations.h"
 #include "mover/node.h"
 #include "mover/placement.h"
+#include "mover/restore_claim.h"
 #include "mover/task_board.h"
 #include "mover/volume_stream.h"
 
@@ -25,6 +26,7 @@ class Receiver {
   Status inspect(const api::TaskRequest& request, TaskProgress& progress);
   Status receive(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status place(const api::TaskRequest& request, const Deadline& deadline);
+  Status cold_start(const api::TaskRequest& request);
   Status release(const api::TaskRequest& request, const Deadline& deadline);
   Result<Placement::Source> open_staged(const api::MoverVolume& volume);
 
@@ -33,6 +35,7 @@ class Receiver {
   Mutex changing_;  // held by the tasks that change records and staged volumes
   Destinations destinations_;
   Placement placement_;
+  RestoreClaim claim_;
 };
 
 }  // namespace transship::mover

@@ -2,8 +2,10 @@
 
 #include "base/log.h"
 #include "mover/file_system_space.h"
+#include "mover/memory_dump.h"
 #include "mover/migration_directory.h"
 #include "mover/pod_cgroups.h"
+#include "mover/pod_containers.h"
 #include "mover/volume_stream.h"
 
 namespace transship::mover {
@@ -12,6 +14,7 @@ namespace {
 using api::MoverVolume;
 using api::TaskKind;
 using api::TaskRequest;
+using api::TreeKind;
 
 transfer::Compression compression_of(const TaskRequest& request) {
   if (request.compression == "None") return transfer::Compression::kNone;
@@ -30,7 +33,8 @@ Sender::Sender(const Node& node, TransferConfig config)
     : node_(node),
       config_(std::move(config)),
       pins_(node, config_.migration_uid),
-      placement_(node, config_.migration_uid, "placed-from-pins.json") {}
+      placement_(node, config_.migration_uid, "placed-from-pins.json"),
+      memory_(node, config_.migration_uid) {}
 
 std::map<TaskKind, TaskFunction> Sender::tasks() {
   return {
@@ -41,6 +45,7 @@ std::map<TaskKind, TaskFunction> Sender::tasks() {
       {TaskKind::kPin, [this](const auto& r, const auto&, auto&) { return pin(r); }},
       {TaskKind::kKeep, [this](const auto& r, const auto&, auto&) { return keep(r); }},
       {TaskKind::kKill, [this](const auto& r, const auto& d, auto&) { return kill(r, d); }},
+      {TaskKind::kDump, [this](const auto& r, const auto& d, auto&) { return dump(r, d); }},
       {TaskKind::kPreCopy,
        [this](const auto& r, const auto& d, auto& p) { return pre_copy(r, d, p); }},
       {TaskKind::kSend, [this](const auto& r, const auto& d, auto& p) { return send(r, d, p); }},
@@ -59,9 +64,12 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
                                            node_.config().name + ": is it running there?"};
   }
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = open_volume(request.pod_uid, volume);
+    // There is nothing before the dump.
+    if (volume.kind == TreeKind::kMemory) continue;
+    auto directory = open_tree_of(request, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
-    auto report = scan_volume(volume.name, directory->get(), deadline);
+    auto report =
+        scan_volume(volume.name, directory->get(), volume.kind == TreeKind::kLayer, deadline);
     if (!report) return report.error().during("scan volume " + volume.name);
     auto space = file_system_space(directory->get());
     if (!space) return space.error();
@@ -105,13 +113,24 @@ Status Sender::kill(const TaskRequest& request, const Deadline& deadline) {
   return cgroups ? cgroups->kill(deadline) : Status(cgroups.error());
 }
 
+// Of two movers, one whose Job was deleted may still be ending.
+Status Sender::dump(const TaskRequest& request, const Deadline& deadline) {
+  TRANSSHIP_TRY(require_pod(request));
+  MutexLock lock(changing_);
+  auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
+  if (!alone) return alone.error();
+  return MemoryDump(node_, config_.migration_uid, memory_)
+      .run(request.pod_uid, request.containers, deadline);
+}
+
 Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = open_volume(request.pod_uid, volume);
+    auto directory = open_tree_of(request, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     OpenVolume open{volume.name, std::move(directory).value()};
-    open.projects = !volume.empty_dir;
+    open.projects = volume.kind == TreeKind::kVolume && !volume.empty_dir;
+    open.overlay = volume.kind == TreeKind::kLayer;
     {
       // Another walk would be part of the downtime.
       const MutexLock lock(inspecting_);
@@ -135,9 +154,21 @@ Status Sender::hold_through_the_stop(const TaskRequest& request,
   return {};
 }
 
+// One that was started anew has another layer than the one that was sent so far.
+Status Sender::check_same_containers(const TaskRequest& request) const {
+  for (const api::MoverContainer& container : request.containers) {
+    const auto sent = sent_containers_.find(container.name);
+    if (sent != sent_containers_.end() && sent->second == container.id) continue;
+    return Error{ErrorCode::kConflict, "container " + container.name +
+                                           " was started anew since the copy began, and has "
+                                           "another layer now: begin the migration again"};
+  }
+  return {};
+}
+
 Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const Deadline& deadline,
                              TaskProgress& progress) {
-  if (live_ && live_->is_of(request.volumes)) return {};
+  if (live_ && live_->is_of(request.volumes)) return check_same_containers(request);
   if (live_) return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
   auto volumes = open_volumes(request);
   if (!volumes) return volumes.error();
@@ -146,6 +177,9 @@ Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const De
                                    std::move(volumes).value(), deadline, progress);
   if (!session) return session.error();
   live_ = std::move(session).value();
+  sent_containers_.clear();
+  for (const api::MoverContainer& container : request.containers)
+    sent_containers_[container.name] = container.id;
   return {};
 }
 
@@ -186,7 +220,7 @@ Status Sender::place(const TaskRequest& request, const Deadline& deadline) {
   return placement_.place(
       request.pod_uid, request.volumes,
       [&](const MoverVolume& volume) { return open_pinned(request.source_pod_uid, volume); },
-      deadline);
+      nullptr, deadline);
 }
 
 Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
@@ -204,9 +238,23 @@ Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
     if (!cgroups) return cgroups.error();
     TRANSSHIP_TRY(cgroups->thaw());
   }
+  TRANSSHIP_TRY(memory_.release());
   TRANSSHIP_TRY(pins_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());
   return remove_migration_directory(node_, config_.migration_uid);
+}
+
+Result<UniqueFd> Sender::open_tree_of(const TaskRequest& request, const MoverVolume& tree) {
+  if (tree.kind == TreeKind::kVolume) return open_volume(request.pod_uid, tree);
+  if (tree.kind == TreeKind::kMemory) return memory_.open(tree.name);
+  TRANSSHIP_TRY(require_pod(request));
+  auto pod = PodContainers::find(node_, request.pod_uid);
+  if (!pod) return pod.error();
+  if (tree.kind == TreeKind::kSharedMemory) return pod->open_shared_memory();
+  for (const api::MoverContainer& container : request.containers) {
+    if (container.name == tree.container) return pod->open_layer(container);
+  }
+  return Error{ErrorCode::kInvalid, "container " + tree.container + " is not in the request"};
 }
 
 Result<UniqueFd> Sender::open_volume(const std::string& pod_uid, const MoverVolume& volume) {

@@ -6,6 +6,7 @@
 
 #include "api/mover_protocol.h"
 #include "mover/live_session.h"
+#include "mover/memory_trees.h"
 #include "mover/node.h"
 #include "mover/pin.h"
 #include "mover/placement.h"
@@ -27,6 +28,7 @@ class Sender {
   Status pin(const api::TaskRequest& request);
   Status keep(const api::TaskRequest& request);
   Status kill(const api::TaskRequest& request, const Deadline& deadline);
+  Status dump(const api::TaskRequest& request, const Deadline& deadline);
   Status pre_copy(const api::TaskRequest& request, const Deadline& deadline,
                   TaskProgress& progress);
   Status send(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
@@ -41,6 +43,9 @@ class Sender {
                                std::vector<OpenVolume>& volumes) const;
   // The volume's content: an emptyDir through its pin where it has one.
   Result<UniqueFd> open_volume(const std::string& pod_uid, const api::MoverVolume& volume);
+  // Of that or any other tree.
+  Result<UniqueFd> open_tree_of(const api::TaskRequest& request, const api::MoverVolume& tree);
+  Status check_same_containers(const api::TaskRequest& request) const REQUIRES(sending_);
   Result<Placement::Source> open_pinned(const std::string& pod_uid, const api::MoverVolume& volume);
 
   const Node& node_;
@@ -48,8 +53,10 @@ class Sender {
   Mutex changing_;  // held by the tasks that change mounts and records
   Pins pins_;
   Placement placement_;
+  MemoryTrees memory_;
   Mutex sending_;
   std::unique_ptr<LiveSession> live_ GUARDED_BY(sending_);
+  std::map<std::string, std::string> sent_containers_ GUARDED_BY(sending_);  // their ids
   Mutex inspecting_;
   std::map<std::string, transfer::TreeTotals> inspected_ GUARDED_BY(inspecting_);  // by volume
 };

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "mover/pod_cgroups.h"
+#include "mover/restore_claim.h"
 
 namespace transship::mover {
 namespace {
@@ -51,6 +52,7 @@ bool names_source_pod(TaskKind kind) {
     case TaskKind::kPin:
     case TaskKind::kKeep:
     case TaskKind::kKill:
+    case TaskKind::kDump:
     case TaskKind::kPreCopy:
     case TaskKind::kSend:
       return true;
@@ -105,11 +107,16 @@ api::MoverState MoverService::state() const {
   state.boot_id = node_.boot_id();
   state.version = TRANSSHIP_VERSION;
   state.tasks = board_.states();
-  state.source_processes = source_processes();
+  state.source_processes = source_processes(state);
+  if (identity_.role == MoverRole::kReceiver) {
+    auto restores = RestoreClaim(node_, identity_.migration_uid).restores();
+    if (!restores) log::warning("cannot read the claim", {{"error", restores.error().message}});
+    if (restores) state.restores = std::move(restores).value();
+  }
   return state;
 }
 
-api::SourceProcesses MoverService::source_processes() const {
+api::SourceProcesses MoverService::source_processes(const api::MoverState& state) const {
   std::string pod_uid;
   {
     MutexLock lock(mutex_);
@@ -119,6 +126,11 @@ api::SourceProcesses MoverService::source_processes() const {
     return api::SourceProcesses::kUnknown;
   auto cgroups = PodCgroups::find(node_.cgroup_root(), pod_uid);
   auto seen = cgroups ? cgroups->state() : Result<api::SourceProcesses>(cgroups.error());
+  // CRIU holds the processes that it dumps by itself, while their freezer lets them go.
+  const auto dump = state.tasks.find(TaskKind::kDump);
+  const bool dumping = dump != state.tasks.end() && dump->second.phase == api::TaskPhase::kRunning;
+  if (seen && *seen == api::SourceProcesses::kRunning && dumping)
+    return api::SourceProcesses::kFrozen;
   if (seen) return *seen;
   log::warning("cannot read the source pod's processes", {{"error", seen.error().message}});
   return api::SourceProcesses::kUnknown;

@@ -34,7 +34,8 @@ class MoverService {
 
  private:
   ControlReply put(const std::string& kind, const std::string& body);
-  [[nodiscard]] api::SourceProcesses source_processes() const EXCLUDES(mutex_);
+  [[nodiscard]] api::SourceProcesses source_processes(const api::MoverState& state) const
+      EXCLUDES(mutex_);
 
   const Node& node_;
   const TaskBoard::Identity identity_;

@@ -21,6 +21,35 @@ int64_t unix_ms() {
       .count();
 }
 
+Status check_volume(const api::MoverVolume& volume) {
+  std::string expected;
+  switch (volume.kind) {
+    case api::TreeKind::kVolume:
+      TRANSSHIP_TRY(check_volume_name(volume.name));
+      if (volume.empty_dir || volume.node_path.starts_with('/')) return {};
+      return Error{ErrorCode::kInvalid, "volume " + volume.name + ": nodePath is not absolute"};
+    case api::TreeKind::kLayer:
+      expected = "layer." + volume.container;
+      break;
+    case api::TreeKind::kMemory:
+      expected = "memory." + volume.container;
+      break;
+    case api::TreeKind::kSharedMemory:
+      if (volume.name == "shm.pod") return {};
+      return Error{ErrorCode::kInvalid, "the shared memory's name is not shm.pod"};
+  }
+  TRANSSHIP_TRY(check_volume_name(volume.container));
+  if (volume.name == expected) return {};
+  return Error{ErrorCode::kInvalid,
+               "a tree of container " + volume.container + " is not named " + expected};
+}
+
+Status check_container(const api::MoverContainer& container) {
+  TRANSSHIP_TRY(check_volume_name(container.name));
+  if (container.id.empty()) return {};
+  return check_container_id(container.id);
+}
+
 // Everything of a request that becomes part of a path.
 Status check_identifiers(const TaskRequest& request) {
   if (!request.pod_uid.empty()) TRANSSHIP_TRY(check_uid("podUid", request.pod_uid));
@@ -29,13 +58,16 @@ Status check_identifiers(const TaskRequest& request) {
   }
   std::set<std::string_view> names;
   for (const api::MoverVolume& volume : request.volumes) {
-    TRANSSHIP_TRY(check_volume_name(volume.name));
+    TRANSSHIP_TRY(check_volume(volume));
     if (!names.insert(volume.name).second) {
       return Error{ErrorCode::kInvalid, "volume " + volume.name + " is named twice"};
     }
-    if (!volume.empty_dir && volume.node_path.substr(0, 1) != "/") {
-      return Error{ErrorCode::kInvalid, "volume " + volume.name + ": nodePath is not absolute"};
-    }
+  }
+  names.clear();
+  for (const api::MoverContainer& container : request.containers) {
+    TRANSSHIP_TRY(check_container(container));
+    if (!names.insert(container.name).second)
+      return Error{ErrorCode::kInvalid, "container " + container.name + " is named twice"};
   }
   if (request.deadline_seconds < 0 || request.bandwidth_bytes_per_second < 0) {
     return Error{ErrorCode::kInvalid,

@@ -83,8 +83,11 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
 
 }  // namespace
 
-Result<VolumeReport> scan_volume(const std::string& name, int directory, const Deadline& deadline) {
-  auto totals = transfer::scan_tree(directory, until_of(deadline));
+Result<VolumeReport> scan_volume(const std::string& name, int directory, bool overlay,
+                                 const Deadline& deadline) {
+  auto totals = transfer::scan_tree(
+      directory, until_of(deadline),
+      overlay ? transfer::XattrScope::kUpperDirectory : transfer::XattrScope::kVolume);
   if (!totals) return totals.error();
   VolumeReport report;
   report.name = name;

@@ -11,8 +11,9 @@
 
 namespace transship::mover {
 
-// Counts what `directory` holds: bytes and entries of the report.
-Result<api::VolumeReport> scan_volume(const std::string& name, int directory,
+// Counts what `directory` holds: bytes and entries of the report. kInvalid where it is the upper
+// directory of an `overlay` mount and has what cannot be moved (transfer/xattrs.h).
+Result<api::VolumeReport> scan_volume(const std::string& name, int directory, bool overlay,
                                       const Deadline& deadline);
 
 // Writes all volumes as archive files. Reports get sizes, progress and digests.

@@ -93,9 +93,14 @@ class FakeNode {
 
   // A mover's view of this node, from the calling thread's mount namespace.
   [[nodiscard]] Result<Node> open() const {
-    return Node::open(
-        {.name = "node-a", .kubelet_root = kubelet_.string(), .process = "/proc/self"});
+    return Node::open({.name = "node-a",
+                       .kubelet_root = kubelet_.string(),
+                       .process = "/proc/self",
+                       .claims = claims().string(),
+                       .sandboxes = sandboxes().string()});
   }
+  [[nodiscard]] fs::path claims() const { return top_ / "claims"; }
+  [[nodiscard]] fs::path sandboxes() const { return top_ / "sandboxes"; }
 
   // What kubelet makes for an emptyDir.
   fs::path make_empty_dir(const std::string& pod_uid, const std::string& volume,

@@ -112,6 +112,11 @@ class FakePod {
     }
     return *processes_.back();
   }
+  void add(pid_t pid) {
+    for (const auto& pod : pods_) {
+      std::ofstream(pod / "container" / "cgroup.procs") << pid << std::flush;
+    }
+  }
   // As another hand would: the container's own cgroup, below the pod's.
   void freeze_container() {
     for (const auto& pod : pods_) {
@@ -123,20 +128,25 @@ class FakePod {
       }
     }
   }
+  void thaw_container() { thaw("container"); }
   void thaw() {
+    thaw("");
+    thaw("container");
+  }
+
+ private:
+  void thaw(const char* below) {
     for (const auto& pod : pods_) {
-      for (const auto& path : {pod, pod / "container"}) {
-        if (std::filesystem::exists(path / "freezer.state")) {
-          std::ofstream(path / "freezer.state") << "THAWED" << std::flush;
-        }
-        if (std::filesystem::exists(path / "cgroup.freeze")) {
-          std::ofstream(path / "cgroup.freeze") << "0" << std::flush;
-        }
+      const auto path = pod / below;
+      if (std::filesystem::exists(path / "freezer.state")) {
+        std::ofstream(path / "freezer.state") << "THAWED" << std::flush;
+      }
+      if (std::filesystem::exists(path / "cgroup.freeze")) {
+        std::ofstream(path / "cgroup.freeze") << "0" << std::flush;
       }
     }
   }
 
- private:
   std::string skip_;
   std::vector<std::filesystem::path> tops_;
   std::vector<std::filesystem::path> pods_;

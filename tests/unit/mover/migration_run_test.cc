@@ -1,5 +1,6 @@
 // Whole runs of a sender and a receiver on two nodes of this machine, over loopback.
 #include <gtest/gtest.h>
+#include <sys/xattr.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -8,6 +9,7 @@
 #include "mover/gate.h"
 #include "mover/receiver.h"
 #include "mover/sender.h"
+#include "tests/unit/mover/fake_container.h"
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
 #include "tests/unit/mover/test_certificates.h"
@@ -25,6 +27,7 @@ using api::TaskPhase;
 constexpr const char* kMigration = "11111111-2222-4333-8444-555555555555";
 const std::string kOldPod = unique_pod_uid("aaaaaaaa");
 const std::string kNewPod = unique_pod_uid("bbbbbbbb");
+const std::string kLayerPod = unique_pod_uid("abababab");
 
 // One mover of either role: its view of the node, its tasks and their board.
 template <typename Role>
@@ -391,6 +394,110 @@ TEST_F(MigrationRunTest, AReleaseBeforeTheCommitThawsThePodAndDiscardsWhatWasRec
   auto pod = PodCgroups::find("/sys/fs/cgroup", kOldPod);
   ASSERT_OK(pod);
   EXPECT_EQ(*pod->state(), api::SourceProcesses::kRunning);
+}
+
+// The memory is what a dump would have written.
+TEST_F(MigrationRunTest, LayersMemoryAndSharedMemoryGoAlongAndAreClaimedBeforeTheGateOpens) {
+  const fs::path disk = old_.top() / "disk";
+  fs::create_directories(disk);
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16m"), 0);
+  FakeContainer container(disk);
+  write_text(container.lower() / "gone", "in the image");
+  write_text(container.lower() / "replaced/old", "in the image");
+  if (!container.start()) GTEST_SKIP() << "no overlay mounts here";
+  FakePod pod("pod" + kLayerPod);
+  SKIP_WITHOUT(pod);
+  pod.add(container.pid());
+  fs::remove(container.root() / "gone");
+  fs::remove_all(container.root() / "replaced");
+  write_text(container.root() / "replaced/new", "by the container");
+  write_text(container.root() / "dev/shm/segment", "shared");
+
+  api::TaskRequest out = at_old(1);
+  out.pod_uid = kLayerPod;
+  out.containers = {{.name = "app", .id = "container", .layer = true, .memory = true}};
+  out.volumes = {{.name = "layer.app", .kind = api::TreeKind::kLayer, .container = "app"},
+                 {.name = "memory.app", .kind = api::TreeKind::kMemory, .container = "app"},
+                 {.name = "shm.pod", .kind = api::TreeKind::kSharedMemory}};
+  api::TaskRequest in = out;
+  in.pod_uid = kNewPod;
+  in.containers[0].id = "";
+  auto source = sender(1);
+  auto target = receiver(1);
+  const api::TaskState space = target.run(TaskKind::kInspect, in);
+  ASSERT_EQ(space.phase, TaskPhase::kSucceeded) << space.message;
+  EXPECT_EQ(space.volumes[1].file_system, "tmpfs");
+  target.start(TaskKind::kReceive, in);
+  api::TaskRequest rounds = out;
+  rounds.pass = rounds.max_rounds = 1;
+  const api::TaskState copied = source.run(TaskKind::kPreCopy, rounds);
+  ASSERT_EQ(copied.phase, TaskPhase::kSucceeded) << copied.message;
+  write_text(container.root() / "later", "since the round");
+  write_text(old_.migration(kMigration) / "memory/memory.app/inventory.img", "image");
+  const api::TaskState sent = source.run(TaskKind::kSend, out);
+  expect_equal_digests(sent, target.finished(TaskKind::kReceive));
+
+  const fs::path staged = new_.migration(kMigration) / "staging/layer.app";
+  EXPECT_EQ(read_text(staged / "replaced/new"), "by the container");
+  EXPECT_EQ(read_text(staged / "later"), "since the round");
+  struct stat whiteout {};
+  ASSERT_EQ(::lstat((staged / "gone").c_str(), &whiteout), 0);
+  EXPECT_TRUE(S_ISCHR(whiteout.st_mode) && whiteout.st_rdev == 0);
+  EXPECT_EQ(::getxattr((staged / "replaced").c_str(), "trusted.overlay.opaque", nullptr, 0), 1);
+  const fs::path memory = new_.migration(kMigration) / "memory";
+  EXPECT_EQ(read_text(memory / "memory.app/inventory.img"), "image");
+  EXPECT_EQ(read_text(memory / "shm.pod/segment"), "shared");
+
+  gate_ = new_.make_empty_dir(kNewPod, kGateVolume);
+  write_text(gate_ / kGateWaiting, "");
+  EXPECT_EQ(target.run(TaskKind::kPlace, in).error_code, ErrorCode::kPreconditionFailed);
+  EXPECT_FALSE(fs::exists(gate_ / kGateOpen)) << "the pod is of another runtime";
+  write_text(new_.sandboxes() / kNewPod, "");
+  const api::TaskState placed = target.run(TaskKind::kPlace, in);
+  ASSERT_EQ(placed.phase, TaskPhase::kSucceeded) << placed.message;
+  EXPECT_TRUE(fs::exists(gate_ / kGateOpen));
+  auto claim = runtime::PodClaim::open(new_.claims(), kNewPod);
+  ASSERT_OK(claim);
+  auto read = claim->read();
+  ASSERT_OK(read);
+  EXPECT_EQ((*read)->containers, (std::vector<runtime::ClaimedContainer>{
+                                     {"app", staged.string(), (memory / "memory.app").string()}}));
+  EXPECT_EQ((*read)->shared_memory, (memory / "shm.pod").string());
+
+  ASSERT_OK(claim->set_state("app", {runtime::RestoreState::kRunning, "", "id"}));
+  const api::TaskState released = target.run(TaskKind::kRelease, in);
+  ASSERT_EQ(released.phase, TaskPhase::kSucceeded) << released.message;
+  EXPECT_EQ(source.run(TaskKind::kRelease, out).phase, TaskPhase::kSucceeded);
+  EXPECT_FALSE(fs::exists(new_.kubelet() / "transship"));
+  EXPECT_FALSE(fs::exists(old_.kubelet() / "transship"));
+  EXPECT_FALSE(fs::exists(new_.claims() / kNewPod));
+}
+
+TEST_F(MigrationRunTest, AContainerThatWasStartedAnewSinceTheRoundsIsNotSentHalf) {
+  const fs::path disk = old_.top() / "disk";
+  fs::create_directories(disk);
+  ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16m"), 0);
+  FakeContainer container(disk);
+  if (!container.start()) GTEST_SKIP() << "no overlay mounts here";
+  FakePod pod("pod" + kLayerPod);
+  SKIP_WITHOUT(pod);
+  pod.add(container.pid());
+  api::TaskRequest out = at_old(1);
+  out.pod_uid = kLayerPod;
+  out.containers = {{.name = "app", .id = "container", .layer = true}};
+  out.volumes = {{.name = "layer.app", .kind = api::TreeKind::kLayer, .container = "app"}};
+  api::TaskRequest in = out;
+  in.pod_uid = kNewPod;
+  auto source = sender(1);
+  auto target = receiver(1);
+  target.start(TaskKind::kReceive, in);
+  api::TaskRequest rounds = out;
+  rounds.pass = rounds.max_rounds = 1;
+  const api::TaskState copied = source.run(TaskKind::kPreCopy, rounds);
+  ASSERT_EQ(copied.phase, TaskPhase::kSucceeded) << copied.message;
+  out.containers[0].id = "another";
+  const api::TaskState sent = source.run(TaskKind::kSend, out);
+  EXPECT_EQ(sent.error_code, ErrorCode::kConflict) << sent.message;
 }
 
 }  // namespace

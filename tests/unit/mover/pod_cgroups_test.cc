@@ -112,5 +112,50 @@ TEST(PodCgroupsTest, KillsAFrozenPodAndNobodyElse) {
   EXPECT_TRUE(cgroups->kill(kNoDeadline).ok());
 }
 
+TEST(PodCgroupsTest, FreezesEachContainerByItselfAndTogetherAgainAndNothingRunsMeanwhile) {
+  FakePod pod("pod" + uid(10));
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(10));
+  ASSERT_OK(cgroups);
+  EXPECT_EQ(cgroups->freeze_apart(kNoDeadline).error().code, ErrorCode::kPreconditionFailed)
+      << "it runs";
+  ASSERT_OK(cgroups->freeze(kNoDeadline));
+  ASSERT_OK(cgroups->freeze_apart(kNoDeadline));
+  EXPECT_EQ(state_of(uid(10)), SourceProcesses::kFrozen);
+  pod.thaw_container();
+  EXPECT_EQ(state_of(uid(10)), SourceProcesses::kRunning) << "one container is let go alone";
+  ASSERT_OK(cgroups->freeze_together(kNoDeadline));
+  EXPECT_EQ(state_of(uid(10)), SourceProcesses::kFrozen);
+  pod.thaw_container();
+  EXPECT_EQ(state_of(uid(10)), SourceProcesses::kFrozen) << "the pod's own cgroup holds it";
+}
+
+TEST(PodCgroupsTest, ThawsWhatWasFrozenApart) {
+  FakePod pod("pod" + uid(11));
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(11));
+  ASSERT_OK(cgroups);
+  ASSERT_OK(cgroups->freeze(kNoDeadline));
+  ASSERT_OK(cgroups->freeze_apart(kNoDeadline));
+  ASSERT_OK(cgroups->thaw());
+  EXPECT_EQ(state_of(uid(11)), SourceProcesses::kRunning);
+}
+
+TEST(PodCgroupsTest, FindsTheProcessesOfOneContainer) {
+  FakePod pod("pod" + uid(12));
+  SKIP_WITHOUT(pod);
+  const IdleProcess& process = pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(12));
+  ASSERT_OK(cgroups);
+  auto found = cgroups->processes_of("container");
+  ASSERT_OK(found);
+  EXPECT_EQ(*found, std::vector<int>{process.pid()});
+  auto other = cgroups->processes_of("other");
+  ASSERT_OK(other);
+  EXPECT_TRUE(other->empty());
+}
+
 }  // namespace
 }  // namespace transship::mover
