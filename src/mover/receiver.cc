@@ -1,5 +1,8 @@
 #include "mover/receiver.h"
 
+#include <algorithm>
+
+#include "mover/checkpoint_tools.h"
 #include "mover/file_system_space.h"
 #include "mover/migration_directory.h"
 
@@ -20,7 +23,8 @@ Receiver::Receiver(const Node& node, TransferConfig config)
 
 std::map<TaskKind, TaskFunction> Receiver::tasks() {
   return {
-      {TaskKind::kInspect, [this](const auto& r, const auto&, auto& p) { return inspect(r, p); }},
+      {TaskKind::kInspect,
+       [this](const auto& r, const auto& d, auto& p) { return inspect(r, d, p); }},
       {TaskKind::kReceive,
        [this](const auto& r, const auto& d, auto& p) { return receive(r, d, p); }},
       {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
@@ -29,7 +33,11 @@ std::map<TaskKind, TaskFunction> Receiver::tasks() {
   };
 }
 
-Status Receiver::inspect(const TaskRequest& request, TaskProgress& progress) {
+Status Receiver::inspect(const TaskRequest& request, const Deadline& deadline,
+                         TaskProgress& progress) {
+  const auto in_memory = [](const auto& container) { return container.memory; };
+  if (std::any_of(request.containers.begin(), request.containers.end(), in_memory))
+    TRANSSHIP_TRY(check_checkpoint_tools(node_, deadline));
   for (const MoverVolume& volume : request.volumes) {
     // emptyDirs are staged beside pods/, on the same file system; memory ones on disk first, too.
     auto directory = volume.empty_dir || volume.kind != api::TreeKind::kVolume

@@ -23,7 +23,7 @@ class Receiver {
   std::map<api::TaskKind, TaskFunction> tasks();
 
  private:
-  Status inspect(const api::TaskRequest& request, TaskProgress& progress);
+  Status inspect(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status receive(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status place(const api::TaskRequest& request, const Deadline& deadline);
   Status cold_start(const api::TaskRequest& request);

@@ -1,6 +1,8 @@
 #include "mover/sender.h"
 
 #include "base/log.h"
+#include "mover/blockers.h"
+#include "mover/checkpoint_tools.h"
 #include "mover/file_system_space.h"
 #include "mover/memory_dump.h"
 #include "mover/migration_directory.h"
@@ -63,6 +65,7 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
     return Error{ErrorCode::kNotFound, "pod " + request.pod_uid + " has no cgroup on node " +
                                            node_.config().name + ": is it running there?"};
   }
+  TRANSSHIP_TRY(inspect_memory(request, deadline));
   for (const MoverVolume& volume : request.volumes) {
     // There is nothing before the dump.
     if (volume.kind == TreeKind::kMemory) continue;
@@ -81,6 +84,24 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
     progress.set(*report);
   }
   return {};
+}
+
+// Whether it can be dumped, as far as that shows before.
+Status Sender::inspect_memory(const TaskRequest& request, const Deadline& deadline) {
+  std::vector<InspectedContainer> containers;
+  for (const api::MoverContainer& container : request.containers) {
+    if (!container.memory) continue;
+    auto pod = PodContainers::find(node_, request.pod_uid);
+    if (!pod) return pod.error();
+    auto pids = pod->processes(container);
+    if (!pids) return pids.error();
+    auto init = pod->init_process(container);
+    if (!init) return init.error();
+    containers.push_back({container.name, *init, std::move(pids).value()});
+  }
+  if (containers.empty()) return {};
+  TRANSSHIP_TRY(check_checkpoint_tools(node_, deadline));
+  return check_blockers(node_.proc(), containers);
 }
 
 Status Sender::freeze(const TaskRequest& request, const Deadline& deadline) {

@@ -424,9 +424,17 @@ TEST_F(MigrationRunTest, LayersMemoryAndSharedMemoryGoAlongAndAreClaimedBeforeTh
   in.containers[0].id = "";
   auto source = sender(1);
   auto target = receiver(1);
-  const api::TaskState space = target.run(TaskKind::kInspect, in);
+  // Without what the nodes have to have for dumps.
+  api::TaskRequest look = in;
+  look.containers[0].memory = false;
+  const api::TaskState space = target.run(TaskKind::kInspect, look);
   ASSERT_EQ(space.phase, TaskPhase::kSucceeded) << space.message;
   EXPECT_EQ(space.volumes[1].file_system, "tmpfs");
+  look = out;
+  look.containers[0].memory = false;
+  const api::TaskState seen = source.run(TaskKind::kInspect, look);
+  ASSERT_EQ(seen.phase, TaskPhase::kSucceeded) << seen.message;
+  EXPECT_EQ(seen.volumes[0].bytes, 16);
   target.start(TaskKind::kReceive, in);
   api::TaskRequest rounds = out;
   rounds.pass = rounds.max_rounds = 1;
