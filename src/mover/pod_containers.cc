@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -71,6 +72,18 @@ Result<int> first_process(const std::string& proc, const std::vector<int>& pids)
   }
   if (earliest) return first;
   return Error{ErrorCode::kNotFound, "it has no process"};
+}
+
+int64_t resident_memory(const std::string& proc, const std::vector<int>& pids) {
+  int64_t bytes = 0;
+  for (const int pid : pids) {
+    std::ifstream file(proc + "/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("RssAnon:") || line.starts_with("RssShmem:"))
+        bytes += std::strtoll(line.c_str() + line.find(':') + 1, nullptr, 10) << 10;
+    }
+  }
+  return bytes;
 }
 
 Result<PodContainers> PodContainers::find(const Node& node, const std::string& pod_uid) {

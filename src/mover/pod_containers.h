@@ -2,6 +2,7 @@
 // their layers, the /dev/shm that they share. Found by the pod's cgroups and by /proc; read only.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,10 @@ namespace transship::mover {
 // The one of these processes that was started first; kNotFound where none of them is there any
 // more. `proc` is a directory as "/proc" (proc(5)).
 Result<int> first_process(const std::string& proc, const std::vector<int>& pids);
+
+// About how many bytes of memory these processes have that is on no disk: a dump writes about that
+// much. Pages that several of them share count for each.
+int64_t resident_memory(const std::string& proc, const std::vector<int>& pids);
 
 class PodContainers {
  public:

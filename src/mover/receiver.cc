@@ -54,7 +54,8 @@ Status Receiver::inspect(const TaskRequest& request, const Deadline& deadline,
     if (volume.kind == TreeKind::kMemory || volume.kind == TreeKind::kSharedMemory) {
       auto available = available_memory();
       if (!available) return available.error();
-      report.free_bytes = *available;
+      // Once for what comes, and once for what is restored from it.
+      report.free_bytes = *available / 2;
       report.free_inodes = INT64_MAX;
       report.file_system = "tmpfs";
     }

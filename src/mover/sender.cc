@@ -17,6 +17,7 @@ using api::MoverVolume;
 using api::TaskKind;
 using api::TaskRequest;
 using api::TreeKind;
+using api::VolumeReport;
 
 transfer::Compression compression_of(const TaskRequest& request) {
   if (request.compression == "None") return transfer::Compression::kNone;
@@ -65,7 +66,7 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
     return Error{ErrorCode::kNotFound, "pod " + request.pod_uid + " has no cgroup on node " +
                                            node_.config().name + ": is it running there?"};
   }
-  TRANSSHIP_TRY(inspect_memory(request, deadline));
+  TRANSSHIP_TRY(inspect_memory(request, deadline, progress));
   for (const MoverVolume& volume : request.volumes) {
     // There is nothing before the dump.
     if (volume.kind == TreeKind::kMemory) continue;
@@ -86,9 +87,11 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
   return {};
 }
 
-// Whether it can be dumped, as far as that shows before.
-Status Sender::inspect_memory(const TaskRequest& request, const Deadline& deadline) {
+// Whether it can be dumped, as far as that shows before, and about how much it will be.
+Status Sender::inspect_memory(const TaskRequest& request, const Deadline& deadline,
+                              TaskProgress& progress) {
   std::vector<InspectedContainer> containers;
+  int64_t needed = 0;
   for (const api::MoverContainer& container : request.containers) {
     if (!container.memory) continue;
     auto pod = PodContainers::find(node_, request.pod_uid);
@@ -97,9 +100,24 @@ Status Sender::inspect_memory(const TaskRequest& request, const Deadline& deadli
     if (!pids) return pids.error();
     auto init = pod->init_process(container);
     if (!init) return init.error();
+    VolumeReport report;
+    report.name = "memory." + container.name;
+    report.bytes = resident_memory(node_.proc(), *pids);
+    report.file_system = "tmpfs";
+    needed += report.bytes;
+    progress.set(std::move(report));
     containers.push_back({container.name, *init, std::move(pids).value()});
   }
   if (containers.empty()) return {};
+  auto available = available_memory();
+  if (!available) return available.error();
+  if (*available < needed) {
+    return Error{ErrorCode::kNoSpace, "node " + node_.config().name + " has " +
+                                          std::to_string(*available) +
+                                          " bytes of memory available, and the dump of the pod's "
+                                          "memory takes about " +
+                                          std::to_string(needed)};
+  }
   TRANSSHIP_TRY(check_checkpoint_tools(node_, deadline));
   return check_blockers(node_.proc(), containers);
 }

@@ -23,7 +23,8 @@ class Sender {
 
  private:
   Status inspect(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
-  Status inspect_memory(const api::TaskRequest& request, const Deadline& deadline);
+  Status inspect_memory(const api::TaskRequest& request, const Deadline& deadline,
+                        TaskProgress& progress);
   Status freeze(const api::TaskRequest& request, const Deadline& deadline);
   Status thaw(const api::TaskRequest& request);
   Status pin(const api::TaskRequest& request);

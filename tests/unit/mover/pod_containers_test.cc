@@ -85,6 +85,15 @@ TEST_F(PodContainersTest, AContainerThatIsNotThereIsNotFound) {
   EXPECT_EQ(PodContainers::find(node_.node(), "absent").error().code, ErrorCode::kNotFound);
 }
 
+TEST(ResidentMemoryTest, CountsWhatIsOnNoDisk) {
+  const std::vector<char> filled(32 << 20, 'x');
+  const int64_t with = resident_memory("/proc", {::getpid()});
+  EXPECT_GT(with, int64_t{32} << 20);
+  EXPECT_LT(with, int64_t{4} << 30);
+  EXPECT_EQ(resident_memory("/proc", {0}), 0);
+  EXPECT_EQ(filled.back(), 'x');
+}
+
 TEST(FirstProcessTest, IsTheOneThatWasStartedFirst) {
   const fs::path proc =
       fs::temp_directory_path() / ("transship-proc-" + std::to_string(::getpid()));
