@@ -31,6 +31,8 @@ const kube::Resource& resource_of(Kind kind) {
       return kube::kStorageClasses;
     case Kind::kMutatingPolicy:
       return kube::kMutatingAdmissionPolicies;
+    case Kind::kRuntimeClass:
+      return kube::kRuntimeClasses;
   }
   return kube::kPods;
 }

@@ -2,11 +2,13 @@
 
 #include "controller/names.h"
 #include "controller/render/render.h"
+#include "controller/status.h"
 #include "controller/steps.h"
 
 namespace transship::controller {
 namespace {
 
+namespace condition = api::condition;
 using api::VolumeStatus;
 
 Patch point_volume(const VolumeStatus& volume, const std::string& volume_name,
@@ -156,23 +158,31 @@ Step find_pod(Context& context, const Destination& destination) {
     set_restored_pod(context.status, name_of(*observed.other_pod), uid_of(*observed.other_pod));
     return context.again();
   }
-  return context.act(Create{
-      .items = {{Kind::kPod,
-                 render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
-                                         destination.node, context.places_empty_dirs(),
-                                         has_ephemeral_claims(context)),
-                 true}}});
+  return context.act(
+      Create{.items = {{Kind::kPod,
+                        render::replacement_pod(
+                            context.migration(), context.settings, *observed.saved_pod,
+                            destination.node, context.needs_gate(), has_ephemeral_claims(context)),
+                        true}}});
+}
+
+api::TaskRequest place_request(Context& context, api::MoverRole role) {
+  api::TaskRequest request = task_request(context, role);
+  std::erase_if(request.volumes, [](const api::MoverVolume& volume) {
+    return !volume.empty_dir && volume.kind == api::TreeKind::kVolume;
+  });
+  if (context.spec().memory) request.source_pod_ip = context.status.notes[kSourcePodIp];
+  request.pod_uid = restored_pod(context.status).pod_uid;
+  request.source_pod_uid = context.status.source.pod_uid;
+  return request;
 }
 
 Step place(Context& context, const Destination& destination) {
-  if (!context.places_empty_dirs()) return std::nullopt;
+  if (!context.needs_gate()) return std::nullopt;
   const Needs needs = destination.placed_by == api::MoverRole::kSender ? Needs{.sender = true}
                                                                        : Needs{.receiver = true};
   if (Step step = movers(context, needs)) return step;
-  api::TaskRequest request = task_request(context, destination.placed_by);
-  std::erase_if(request.volumes, [](const api::MoverVolume& volume) { return !volume.empty_dir; });
-  request.pod_uid = restored_pod(context.status).pod_uid;
-  request.source_pod_uid = context.status.source.pod_uid;
+  const api::TaskRequest request = place_request(context, destination.placed_by);
   if (context.status.notes["placing"] != request.pod_uid) {
     // Written first: content that was placed lives and dies with that pod.
     context.status.notes["placing"] = request.pod_uid;
@@ -181,15 +191,41 @@ Step place(Context& context, const Destination& destination) {
   return task(context, destination.placed_by, api::TaskKind::kPlace, request, kSoon);
 }
 
+// The runtime's word for each container. One whose memory could not be restored is not started by
+// anybody until it is said that it may begin anew.
+Step watch_restores(Context& context) {
+  if (!context.restores_containers() || !context.observed.receiver.state) return std::nullopt;
+  std::string failed;
+  for (const api::ContainerRestore& seen : context.observed.receiver.state->restores) {
+    api::ContainerStatus* container = context.status.container(seen.container);
+    if (container == nullptr) continue;
+    container->restore = seen.state;
+    container->message = seen.message;
+    if (seen.state == "Failed")
+      failed += (failed.empty() ? "" : "; ") + seen.container + ": " + seen.message;
+  }
+  if (failed.empty()) return std::nullopt;
+  if (context.spec().on_restore_failure == api::RestoreFailure::kColdStart) {
+    return task(context, api::MoverRole::kReceiver, api::TaskKind::kColdStart,
+                place_request(context, api::MoverRole::kReceiver), kSoon);
+  }
+  return context.wait(condition::kRestored, "RestoreFailed",
+                      failed +
+                          ". Nothing is started in its place: set spec.onRestoreFailure to "
+                          "ColdStart to have it begin anew, with its layer and volumes",
+                      1000ms);
+}
+
 // The pod that was brought up is gone or going before it was Ready.
 Step pod_went(Context& context) {
   const char* type = current_condition(context.status);
-  if (context.places_empty_dirs() &&
+  if (context.needs_gate() &&
       context.status.notes["placing"] == restored_pod(context.status).pod_uid) {
     return context.wait(type, "PodDeletedAfterPlacement",
                         "pod " + restored_pod(context.status).pod_name +
                             " was deleted by somebody else after it got its "
-                            "emptyDirs; they may be gone with it. Its claims are safe",
+                            "emptyDirs, layers and memory; they may be gone with it. Its claims "
+                            "are safe",
                         2000ms);
   }
   set_restored_pod(context.status, "", "");
@@ -222,6 +258,7 @@ Step bring_up(Context& context, const Destination& destination) {
                         2000ms);
   }
   if (Step step = place(context, destination)) return step;
+  if (Step step = watch_restores(context)) return step;
   if (pod_is_ready(pod)) return std::nullopt;
   const std::string why = waiting_message(pod) + unschedulable_message(pod);
   return context.wait(

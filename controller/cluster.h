@@ -27,6 +27,7 @@ enum class Kind {
   kDeployment,
   kStorageClass,
   kMutatingPolicy,
+  kRuntimeClass,
 };
 
 struct DeleteOptions {

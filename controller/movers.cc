@@ -100,6 +100,18 @@ Step movers(Context& context, Needs needs) {
   return std::nullopt;
 }
 
+namespace {
+
+api::TreeKind tree_kind(const api::VolumeStatus& volume) {
+  for (const api::TreeKind kind :
+       {api::TreeKind::kLayer, api::TreeKind::kMemory, api::TreeKind::kSharedMemory}) {
+    if (volume.kind == to_string(kind)) return kind;
+  }
+  return api::TreeKind::kVolume;
+}
+
+}  // namespace
+
 api::TaskRequest task_request(const Context& context, MoverRole role) {
   api::TaskRequest request;
   request.migration_uid = context.migration().uid;
@@ -111,11 +123,18 @@ api::TaskRequest task_request(const Context& context, MoverRole role) {
     item.name = volume.name;
     item.empty_dir = volume.kind == "EmptyDir";
     item.memory = volume.medium == "Memory";
-    if (!item.empty_dir) {
+    item.kind = tree_kind(volume);
+    item.container = volume.container;
+    if (!item.empty_dir && item.kind == api::TreeKind::kVolume) {
       item.node_path = role == MoverRole::kSender ? volume.source_path : volume.target_path;
       if (item.node_path.empty()) continue;  // not provisioned (yet), as in a dry run
     }
     request.volumes.push_back(std::move(item));
+  }
+  for (const api::ContainerStatus& container : context.status.containers) {
+    const bool runs = !container.init;
+    request.containers.push_back(
+        {container.name, container.id, runs, runs && context.spec().memory, container.init});
   }
   return request;
 }

@@ -16,7 +16,8 @@ inline constexpr const char* kFence = "transship.dev/fence";        // finalizer
 inline constexpr const char* kLock =
     "transship.dev/migration";  // annotation on the source pod: the UID
 inline constexpr const char* kSchedulingGate = "transship.dev/restore";  // on the pod to restore
-inline constexpr const char* kGate = "transship-gate";  // init container and volume
+inline constexpr const char* kGate = "transship-gate";         // init container and volume
+inline constexpr const char* kRuntimeClassName = "transship";  // whose handler is transship-runtime
 inline constexpr const char* kMigrationUid = "transship.dev/migration-uid";  // label on children
 inline constexpr const char* kMigrationNamespace =
     "transship.dev/migration-namespace";                                       // annotation

@@ -141,6 +141,15 @@ Status Observer::read_owner(Observed& observed) {
   return {};
 }
 
+Status Observer::read_runtime_class(Observed& observed) {
+  const api::Migration& migration = observed.migration;
+  if (!migration.spec.layer || migration.status.is_true(condition::kValidated)) return {};
+  std::optional<Object> runtime_class;
+  TRANSSHIP_TRY(read(runtime_class, Kind::kRuntimeClass, "", kRuntimeClassName));
+  observed.runtime_class = runtime_class.has_value();
+  return {};
+}
+
 Status Observer::read_nodes(Observed& observed) {
   const api::MigrationStatus& status = observed.migration.status;
   std::string source = status.source.node;
@@ -229,7 +238,9 @@ Status Observer::probe_hold(Observed& observed) {
   const Object& init = list_at(*held, {"spec", "initContainers"});
   const bool gated =
       hold.gate_image.empty() || (!init.empty() && text_at(init.front(), {"name"}) == kGate);
-  observed.hold_in_force = has_scheduling_gate(*held, kSchedulingGate) && gated;
+  const bool restored = hold.runtime_class.empty() ||
+                        text_at(*held, {"spec", "runtimeClassName"}) == hold.runtime_class;
+  observed.hold_in_force = has_scheduling_gate(*held, kSchedulingGate) && gated && restored;
   return {};
 }
 
@@ -252,6 +263,7 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
   TRANSSHIP_TRY(read_pods(observed));
   TRANSSHIP_TRY(read_owner(observed));
   TRANSSHIP_TRY(read_nodes(observed));
+  TRANSSHIP_TRY(read_runtime_class(observed));
   TRANSSHIP_TRY(read_volumes(observed));
   TRANSSHIP_TRY(read_children(observed));
   if (!status.is_true(condition::kPrepared)) TRANSSHIP_TRY(read_rivals(observed));

@@ -54,6 +54,7 @@ struct Observed {
   // claims.
   std::vector<std::pair<Kind, Object>> children;
   bool tls_secret = false;
+  bool runtime_class = false;         // the RuntimeClass that restores containers is there
   bool hold_policy = false;           // the admission policy transship-hold is installed
   std::optional<bool> hold_in_force;  // a dry-run create was held; absent: not tried
   std::string rival;                  // another unfinished migration of the same pod

@@ -119,18 +119,15 @@ void check_kernel(const Object& node, Checks& checks) {
     checks.fail("Kernel", problem);
 }
 
-// The shortest time after which a liveness probe would kill a frozen container (docs/stopping.md).
 void check_probes(const Observed& observed, Checks& checks) {
   if (observed.migration.spec.stop != api::StopMode::kFreeze) return;
-  for (const Object& container : list_at(*observed.source_pod, {"spec", "containers"})) {
-    const Object& probe = at(container, {"livenessProbe"});
-    if (!probe.is_object() || probe.contains("exec")) continue;
-    const int budget = probe.value("periodSeconds", 10) * probe.value("failureThreshold", 3);
-    checks.warn("Probes", "container " + text_at(container, {"name"}) +
-                              ": its liveness probe kills it when it is frozen for " +
-                              std::to_string(budget) +
-                              " s; strategy.stop: Graceful has no such limit");
-  }
+  const auto budget = freeze_budget(*observed.source_pod);
+  if (!budget) return;
+  checks.warn("Probes", "a liveness probe kills a container that is frozen for " +
+                            std::to_string(budget->count()) +
+                            " s: where the copy is not verified by then, the pod goes on where it "
+                            "is and the migration fails; a probe with a longer periodSeconds or a "
+                            "higher failureThreshold leaves more time");
 }
 
 // Graceful: a pod that takes its time to end takes it from the downtime.
@@ -169,6 +166,23 @@ std::string kernel_problem(const Object& node) {
          ", and 5.12 or newer is needed there: update that node";
 }
 
+std::optional<std::chrono::seconds> freeze_budget(const Object& pod) {
+  std::optional<std::chrono::seconds> least;
+  for (const char* list : {"containers", "initContainers"}) {
+    for (const Object& container : list_at(pod, {"spec", list})) {
+      const Object& probe = at(container, {"livenessProbe"});
+      // In a frozen container nothing can be run: kubelet calls the outcome unknown, and waits.
+      if (!probe.is_object() || probe.contains("exec")) continue;
+      // Frozen just before a probe, that one fails after its timeout, and so do the next ones.
+      const std::chrono::seconds budget(probe.value("periodSeconds", 10) *
+                                            (probe.value("failureThreshold", 3) - 1) +
+                                        probe.value("timeoutSeconds", 1));
+      least = std::min(least.value_or(budget), budget);
+    }
+  }
+  return least;
+}
+
 bool PreflightReport::passed() const {
   return std::none_of(checks.begin(), checks.end(),
                       [](const PreflightCheck& check) { return check.result == "Failed"; });
@@ -195,6 +209,10 @@ PreflightReport preflight(const Observed& observed, const Settings& settings) {
   }
   check_names(observed, report, checks);
   check_volumes(observed, report, checks);
+  check_containers(observed, checks);
+  report.containers = plan_containers(*observed.source_pod, observed.migration.spec);
+  for (api::VolumeStatus& tree : plan_trees(*observed.source_pod, observed.migration.spec))
+    report.volumes.push_back(std::move(tree));
   check_probes(observed, checks);
   check_grace(observed, checks);
   check_archive(observed.migration.spec, settings, checks);

@@ -2,6 +2,8 @@
 // each with what to do about it; and the plan for every volume (docs/volumes.md has it as a table).
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <vector>
 
 #include "api/migration.h"
@@ -13,6 +15,7 @@ namespace transship::controller {
 struct PreflightReport {
   std::vector<api::PreflightCheck> checks;
   std::vector<api::VolumeStatus> volumes;
+  std::vector<api::ContainerStatus> containers;
   api::Owner owner;
 
   [[nodiscard]] bool passed() const;
@@ -26,8 +29,17 @@ PreflightReport preflight(const Observed& observed, const Settings& settings);
 // nothing. For preflight, and for the target that only the scheduler chooses.
 std::string kernel_problem(const Object& node);
 
+// How long the pod may be frozen before a liveness probe has a container of it killed and started
+// cold on its node (docs/stopping.md); absent: for ever.
+std::optional<std::chrono::seconds> freeze_budget(const Object& pod);
+
 // The plan for the pod's volumes alone: which PVs, claims and storage classes `observe` has to
 // read.
 std::vector<api::VolumeStatus> plan_volumes(const Object& pod, const api::MigrationSpec& spec);
+
+// The same for what goes along of the containers: nothing unless spec.state says so.
+std::vector<api::VolumeStatus> plan_trees(const Object& pod, const api::MigrationSpec& spec);
+std::vector<api::ContainerStatus> plan_containers(const Object& pod,
+                                                  const api::MigrationSpec& spec);
 
 }  // namespace transship::controller

@@ -39,4 +39,7 @@ inline bool is_listed(const std::vector<std::string>& list, const std::string& i
 void check_names(const Observed& observed, const PreflightReport& report, Checks& checks);
 void check_volumes(const Observed& observed, PreflightReport& report, Checks& checks);
 
+// What restoring layers and memory needs of the pod (preflight_containers.cc).
+void check_containers(const Observed& observed, Checks& checks);
+
 }  // namespace transship::controller

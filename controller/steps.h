@@ -17,6 +17,9 @@ using namespace std::chrono_literals;
 inline constexpr auto kSoon = 20ms;
 inline constexpr auto kLater = 500ms;
 
+// Among status.notes: the source pod's address, which its memory knows.
+inline constexpr const char* kSourcePodIp = "sourcePodIP";
+
 struct Context {
   const Observed& observed;
   const Settings& settings;
@@ -29,6 +32,9 @@ struct Context {
   [[nodiscard]] bool owned() const { return !status.owner.kind.empty(); }
   // Some emptyDir is copied, so the pod to restore needs the gate.
   [[nodiscard]] bool places_empty_dirs() const;
+  // Layers go along, and perhaps memory: the pod to restore needs transship-runtime.
+  [[nodiscard]] bool restores_containers() const { return spec().layer; }
+  [[nodiscard]] bool needs_gate() const { return places_empty_dirs() || restores_containers(); }
 
   Decision act(Action action, std::chrono::milliseconds again = 0ms) {
     return {status, std::move(action), again};

@@ -10,6 +10,7 @@ namespace condition = api::condition;
 using api::MoverRole;
 using api::SourceProcesses;
 
+constexpr int kDumpSeconds = 120;    // CRIU may hang for ever (a stopped task, say)
 constexpr double kHoldSeconds = 15;  // an admission policy's parameter lags by milliseconds
 
 Object selector_of(const Observed& observed) {
@@ -29,7 +30,8 @@ api::Hold make_hold(const Context& context) {
   }
   // By name too: the other replicas of a StatefulSet go on as ever.
   if (context.status.owner.kind == "StatefulSet") hold.pod_name = context.status.source.pod_name;
-  if (context.places_empty_dirs()) {
+  if (context.restores_containers()) hold.runtime_class = kRuntimeClassName;
+  if (context.needs_gate()) {
     hold.gate_image = context.settings.mover_image;
     hold.gate_image_pull_policy = context.settings.mover_image_pull_policy;
     hold.gate_guaranteed = is_guaranteed(*context.observed.source_pod);
@@ -91,8 +93,13 @@ Step freeze(Context& context) {
     return context.fail("PodDeleted", "the source pod was deleted by somebody else");
   }
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
-  return task(context, MoverRole::kSender, api::TaskKind::kFreeze,
-              task_request(context, MoverRole::kSender), kSoon);
+  if (Step step = task(context, MoverRole::kSender, api::TaskKind::kFreeze,
+                       task_request(context, MoverRole::kSender), kSoon))
+    return step;
+  if (!context.spec().memory) return std::nullopt;
+  api::TaskRequest request = task_request(context, MoverRole::kSender);
+  request.deadline_seconds = kDumpSeconds;
+  return task(context, MoverRole::kSender, api::TaskKind::kDump, request, kSoon);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "controller/names.h"
+#include "controller/preflight.h"
 #include "controller/steps.h"
 
 namespace transship::controller {
@@ -11,12 +12,28 @@ using api::MoverRole;
 using api::SourceProcesses;
 using api::TaskKind;
 
+constexpr double kThawSeconds = 0.5;  // what seeing to it takes, beforehand
+
+// Before a liveness probe has the kubelet kill it and start it cold, it goes on where it is.
+Step within_freeze_budget(Context& context) {
+  if (context.graceful() || !context.observed.source_pod) return std::nullopt;
+  const auto budget = freeze_budget(*context.observed.source_pod);
+  if (!budget) return std::nullopt;
+  const double frozen = seconds_since(context.status.stop_requested_time, context.now);
+  if (frozen + kThawSeconds < static_cast<double>(budget->count())) return std::nullopt;
+  return context.fail("FreezeBudgetExceeded",
+                      "the pod was frozen for nearly " + std::to_string(budget->count()) +
+                          " s, after which a liveness probe has it killed, and its copy is not "
+                          "verified yet: raise the probe's periodSeconds or failureThreshold, or "
+                          "move it when it writes less");
+}
+
 // The source must be as stopped as it was when copying began: what runs on, writes on.
 Step still_stopped(Context& context) {
   const SourceProcesses processes = context.observed.sender.state->source_processes;
   const SourceProcesses wanted =
       context.graceful() ? SourceProcesses::kNone : SourceProcesses::kFrozen;
-  if (processes == wanted) return std::nullopt;
+  if (processes == wanted) return within_freeze_budget(context);
   if (!context.graceful() && context.observed.source_pod &&
       !is_deleting(*context.observed.source_pod)) {
     return context.fail("SourceNotFrozen", "the source pod's processes are not frozen any more");

@@ -40,8 +40,10 @@ Step validate(Context& context) {
   const PreflightReport report = preflight(observed, context.settings);
   context.status.preflight = report.checks;
   context.status.volumes = report.volumes;
+  context.status.containers = report.containers;
   context.status.owner = report.owner;
   context.status.source = {text_at(pod, {"spec", "nodeName"}), name_of(pod), uid_of(pod)};
+  if (context.spec().memory) context.status.notes[kSourcePodIp] = text_at(pod, {"status", "podIP"});
   context.status.target.node = context.spec().target_node;
   if (!report.passed()) {
     const std::string reason = observed.rival.empty() ? "PreflightFailed" : "AlreadyMigrating";

@@ -84,6 +84,7 @@ Object replacement_pod(const api::Migration& migration, const Settings& settings
   metadata["annotations"][kLock] = migration.uid;
   Object spec = stripped_spec(saved_pod);
   if (gate) insert_gate(spec, settings, is_guaranteed(Object{{"spec", spec}}));
+  if (migration.spec.layer) spec["runtimeClassName"] = kRuntimeClassName;
   if (held) spec["schedulingGates"] = {{{"name", kSchedulingGate}}};
   const Object patch = release_to_node(Object{{"spec", spec}}, node);
   spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =

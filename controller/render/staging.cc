@@ -57,18 +57,22 @@ Object reservation_spec(const api::Migration& migration, const Settings& setting
   const Object field = spec.target_node.empty()
                            ? node_requirement("NotIn", migration.status.source.node)
                            : node_requirement("In", spec.target_node);
-  return {{"restartPolicy", "Never"},
-          {"automountServiceAccountToken", false},
-          {"enableServiceLinks", false},
-          {"serviceAccountName", settings.mover_service_account},
-          {"terminationGracePeriodSeconds", 0},
-          {"nodeSelector", std::move(node_selector)},
-          {"affinity",
-           {{"nodeAffinity",
-             {{"requiredDuringSchedulingIgnoredDuringExecution", narrowed_affinity(pod, field)}}}}},
-          {"tolerations", list_at(pod, {"spec", "tolerations"})},
-          {"containers", requests_only(pod, settings)},
-          {"volumes", Object::array()}};
+  Object out = {
+      {"restartPolicy", "Never"},
+      {"automountServiceAccountToken", false},
+      {"enableServiceLinks", false},
+      {"serviceAccountName", settings.mover_service_account},
+      {"terminationGracePeriodSeconds", 0},
+      {"nodeSelector", std::move(node_selector)},
+      {"affinity",
+       {{"nodeAffinity",
+         {{"requiredDuringSchedulingIgnoredDuringExecution", narrowed_affinity(pod, field)}}}}},
+      {"tolerations", list_at(pod, {"spec", "tolerations"})},
+      {"containers", requests_only(pod, settings)},
+      {"volumes", Object::array()}};
+  // It starts where the restored pod could, and as that will.
+  if (spec.layer) out["runtimeClassName"] = kRuntimeClassName;
+  return out;
 }
 
 }  // namespace

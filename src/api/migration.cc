@@ -22,6 +22,7 @@ using TextFields = std::vector<std::pair<const char*, std::string T::*>>;
 const TextFields<VolumeStatus> kVolumeTexts = {
     {"kind", &VolumeStatus::kind},
     {"medium", &VolumeStatus::medium},
+    {"container", &VolumeStatus::container},
     {"claimName", &VolumeStatus::claim_name},
     {"claimUID", &VolumeStatus::claim_uid},
     {"sourceVolumeName", &VolumeStatus::source_volume},
@@ -54,12 +55,19 @@ const TextFields<Condition> kConditionTexts = {
 const TextFields<PreflightCheck> kPreflightTexts = {{"check", &PreflightCheck::check},
                                                     {"result", &PreflightCheck::result},
                                                     {"message", &PreflightCheck::message}};
+const TextFields<ContainerStatus> kContainerTexts = {
+    {"name", &ContainerStatus::name},
+    {"containerID", &ContainerStatus::id},
+    {"imageDigest", &ContainerStatus::image_digest},
+    {"restore", &ContainerStatus::restore},
+    {"message", &ContainerStatus::message}};
 const TextFields<Rollback> kRollbackTexts = {
     {"reason", &Rollback::reason}, {"message", &Rollback::message}, {"time", &Rollback::time}};
 const TextFields<Hold> kHoldTexts = {{"ownerUID", &Hold::owner_uid},
                                      {"podName", &Hold::pod_name},
                                      {"gateImage", &Hold::gate_image},
-                                     {"gateImagePullPolicy", &Hold::gate_image_pull_policy}};
+                                     {"gateImagePullPolicy", &Hold::gate_image_pull_policy},
+                                     {"runtimeClassName", &Hold::runtime_class}};
 
 template <typename T>
 void read_texts(const json& in, const TextFields<T>& fields, T& out) {
@@ -213,6 +221,10 @@ MigrationStatus read_status(const json& in) {
   read_texts(section(in, "target"), kPlaceTexts, status.target);
   for (const json& item : in.value("volumes", json::array()))
     status.volumes.push_back(read_volume(item));
+  for (const json& item : in.value("containers", json::array())) {
+    read_texts(item, kContainerTexts, status.containers.emplace_back());
+    status.containers.back().init = item.value("init", false);
+  }
   status.progress = read_progress(section(in, "progress"));
   for (const json& item : in.value("rounds", json::array()))
     status.rounds.push_back(read_round(item));
@@ -242,6 +254,12 @@ void write_lists(const MigrationStatus& status, json& out) {
     out["conditions"].push_back(std::move(item));
   }
   for (const VolumeStatus& volume : status.volumes) out["volumes"].push_back(write_volume(volume));
+  for (const ContainerStatus& container : status.containers) {
+    json item = json::object();
+    write_texts(container, kContainerTexts, item);
+    if (container.init) item["init"] = true;
+    out["containers"].push_back(std::move(item));
+  }
   for (const Round& round : status.rounds) out["rounds"].push_back(write_round(round));
   for (const auto& [phase, time] : status.phase_times) {
     out["phaseTransitionTimestamps"].push_back({{"phase", phase}, {"time", time}});
@@ -271,6 +289,13 @@ VolumeStatus* MigrationStatus::volume(std::string_view name) {
   const auto found = std::find_if(volumes.begin(), volumes.end(),
                                   [&](const VolumeStatus& volume) { return volume.name == name; });
   return found == volumes.end() ? nullptr : &*found;
+}
+
+ContainerStatus* MigrationStatus::container(std::string_view name) {
+  const auto found =
+      std::find_if(containers.begin(), containers.end(),
+                   [&](const ContainerStatus& container) { return container.name == name; });
+  return found == containers.end() ? nullptr : &*found;
 }
 
 Result<Migration> parse_migration(const json& object) {

@@ -56,6 +56,17 @@ struct Round {
   bool operator==(const Round&) const = default;
 };
 
+// One container whose layer or memory goes along, or that must not run again on the target.
+struct ContainerStatus {
+  std::string name;
+  std::string id;            // containerd's, on the source
+  std::string image_digest;  // as the source node's kubelet says it
+  bool init = false;         // an init container: it has run, and does nothing on the target
+  std::string restore;       // api::ContainerRestore::state, once the target has been told
+  std::string message;
+  bool operator==(const ContainerStatus&) const = default;
+};
+
 struct PreflightCheck {
   std::string check;
   std::string result;  // "Passed", "Warning", "Failed"
@@ -72,6 +83,7 @@ struct Hold {
   std::string gate_image;
   std::string gate_image_pull_policy;
   bool gate_guaranteed = false;
+  std::string runtime_class{};  // of the pod, where its containers are restored
   bool operator==(const Hold&) const = default;
 };
 
@@ -106,6 +118,7 @@ struct MigrationStatus {
   Owner owner;
   PodPlace target;
   std::vector<VolumeStatus> volumes;
+  std::vector<ContainerStatus> containers;  // where their layers go along
   Progress progress;
   std::vector<Round> rounds;                         // those while the pod runs, then the final one
   std::optional<double> estimated_downtime_seconds;  // while the pod runs, after a round
@@ -128,6 +141,7 @@ struct MigrationStatus {
   [[nodiscard]] const Condition* find(std::string_view type) const;
   [[nodiscard]] bool is_true(std::string_view type) const;
   [[nodiscard]] VolumeStatus* volume(std::string_view name);
+  [[nodiscard]] ContainerStatus* container(std::string_view name);
 };
 
 // The status as JSON, empty fields left out, so that a server-side apply removes what is gone.

@@ -1,4 +1,5 @@
-// VolumeStatus: one volume of the pod: what is done with it, and from where to where.
+// VolumeStatus: one volume of the pod, or another tree of it (TreeKind in mover_task.h): what is
+// done with it, and from where to where.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +17,11 @@ enum class VolumePlan {
 
 struct VolumeStatus {
   std::string name;
-  std::string kind;  // "EmptyDir", "HostPath", "Local", "ConfigMap", ...
+  // "EmptyDir", "HostPath", "Local", "ConfigMap", ...; "Layer", "Memory", "SharedMemory"
+  std::string kind;
   VolumePlan plan = VolumePlan::kRecreate;
   std::string medium;
+  std::string container;      // of a Layer or Memory
   bool ephemeral = false;     // a generic ephemeral volume: its claim belongs to the pod
   std::string claim_name;     // empty: not a claim
   std::string claim_uid;      // of the claim that the source pod used

@@ -43,6 +43,8 @@ inline constexpr Resource kReplicaSets{"apps", "v1", "replicasets", "ReplicaSet"
 inline constexpr Resource kDeployments{"apps", "v1", "deployments", "Deployment"};
 inline constexpr Resource kStorageClasses{"storage.k8s.io", "v1", "storageclasses", "StorageClass",
                                           false};
+inline constexpr Resource kRuntimeClasses{"node.k8s.io", "v1", "runtimeclasses", "RuntimeClass",
+                                          false};
 inline constexpr Resource kContainerMigrations{"transship.dev", "v1alpha1", "containermigrations",
                                                "ContainerMigration"};
 inline constexpr Resource kMutatingAdmissionPolicies{"admissionregistration.k8s.io", "v1",

@@ -170,6 +170,21 @@ def test_gate(server):
     check_restricted(server, member)
 
 
+def test_runtime_class(server):
+    """The pod whose containers are restored gets the RuntimeClass, which the API server wants to know."""
+    classes = "/apis/node.k8s.io/v1/runtimeclasses"
+    server.call("POST", classes, {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+                                  "metadata": {"name": "transship"}, "handler": "transship"})
+    member, has_it = pod(owners=[owner()]), pod(owners=[owner()], runtimeClassName="transship")
+    with Held(server, gate_hold(runtimeClassName="transship"), member):
+        for what, asked in (("a pod without one", member), ("a pod that has it", has_it)):
+            got = dry_create(server, asked)[1]["spec"].get("runtimeClassName")
+            check(f"hold: RuntimeClass: {what}", None if got == "transship" else f"{got}")
+        got = dry_create(server, pod("web-2", [owner()]))[1]["spec"].get("runtimeClassName")
+        check("hold: RuntimeClass: a sibling keeps its own", got)
+    server.call("DELETE", f"{classes}/transship")
+
+
 def check_gate(answer, pull_policy, resources):
     gate = dict(answer["spec"]["initContainers"][0])
     for field in ("terminationMessagePath", "terminationMessagePolicy"):

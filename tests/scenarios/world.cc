@@ -63,6 +63,8 @@ World::World() : now(std::chrono::seconds(1795489486)) {
   }
   objects_[Kind::kStorageClass][{"", "local"}] = {{"metadata", {{"name", "local"}}},
                                                   {"volumeBindingMode", "WaitForFirstConsumer"}};
+  objects_[Kind::kRuntimeClass][{"", kRuntimeClassName}] = {
+      {"metadata", {{"name", kRuntimeClassName}}}, {"handler", kRuntimeClassName}};
   objects_[Kind::kMutatingPolicy][{"", kHoldPolicy}] = {{"metadata", {{"name", kHoldPolicy}}}};
 }
 
@@ -227,6 +229,8 @@ Object World::admit(Object pod) {
               text_at(pod, {"metadata", "labels", "app"}) == "db";
     if (!match) continue;
     pod["spec"]["schedulingGates"].push_back({{"name", kSchedulingGate}});
+    if (held.contains("runtimeClassName"))
+      pod["spec"]["runtimeClassName"] = held["runtimeClassName"];
     if (held.contains("gateImage")) {
       Object init = Object::array({{{"name", kGate}}});
       pod["spec"]["initContainers"] = init;
@@ -436,7 +440,23 @@ std::map<std::string, std::string> World::volume_keys(const Object& pod) {
     const Object* bound = find(Kind::kVolume, "", text_at(*claim, {"spec", "volumeName"}));
     if (bound != nullptr) out[name] = node + ":" + text_at(*bound, {"spec", "hostPath", "path"});
   }
+  for (const std::string& tree : trees_of(pod))
+    out[tree] = node + ":/pods/" + uid_of(pod) + "/" + tree;
   return out;
+}
+
+// What the pod has besides volumes. One that is not restored, or is told to start cold, begins
+// without memory, as pods do.
+std::vector<std::string> World::trees_of(const Object& pod) const {
+  if (cold_.count(uid_of(pod)) != 0 && alive_.count(uid_of(pod)) == 0) return {"layer.db"};
+  return trees;
+}
+
+// As transship-runtime writes it down.
+std::string World::restore_state(const Object& pod) const {
+  if (alive_.count(uid_of(pod)) != 0) return "Running";
+  if (cold_.count(uid_of(pod)) != 0) return "ColdStart";
+  return restore_problem.empty() ? "Pending" : "Failed";
 }
 
 void World::start_pod(Object& pod) {
@@ -449,11 +469,12 @@ void World::start_pod(Object& pod) {
     }
   }
   alive_.insert(uid_of(pod));
-  pod["status"] = {
-      {"phase", "Running"},
-      {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
-      {"containerStatuses",
-       {{{"name", "db"}, {"containerID", "c"}, {"state", {{"running", Object::object()}}}}}}};
+  pod["status"] = {{"phase", "Running"},
+                   {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
+                   {"containerStatuses",
+                    {{{"name", "db"},
+                      {"containerID", "containerd://c"},
+                      {"state", {{"running", Object::object()}}}}}}};
   touch(pod);
 }
 
@@ -478,8 +499,9 @@ void World::run_kubelet(Object& pod) {
   if (is_deleting(pod)) {
     if (frozen_.count(uid) != 0) return;
     end_pod(uid);
-    pod["status"]["containerStatuses"] = {
-        {{"name", "db"}, {"containerID", "c"}, {"state", {{"terminated", Object::object()}}}}};
+    pod["status"]["containerStatuses"] = {{{"name", "db"},
+                                           {"containerID", "containerd://c"},
+                                           {"state", {{"terminated", Object::object()}}}}};
     pod["status"]["conditions"] = Object::array();
     if (pinned_.count(uid) == 0) {
       for (const auto& [volume, place] : volume_keys(pod)) {
@@ -499,6 +521,7 @@ void World::run_kubelet(Object& pod) {
     return;
   }
   const bool gated = !list_at(pod, {"spec", "initContainers"}).empty();
+  if (claimed_.count(uid) != 0 && restore_state(pod) == "Failed") return;
   if (!gated || open_gates_.count(uid) != 0) start_pod(pod);
 }
 
@@ -633,12 +656,18 @@ Result<api::MoverState> World::state(const MoverAddress& address) {
                                                                : api::SourceProcesses::kNone;
   }
   for (const auto& [kind, task] : mover.tasks) out.tasks[kind] = task.state;
+  for (const Object& pod : all(Kind::kPod)) {
+    if (address.role != api::MoverRole::kReceiver || claimed_.count(uid_of(pod)) == 0) continue;
+    const std::string restore = restore_state(pod);
+    out.restores.push_back({"db", restore, restore == "Failed" ? restore_problem : ""});
+  }
   return out;
 }
 
 std::string World::place_of(const Mover& mover, const api::MoverVolume& volume,
                             const api::TaskRequest& request, bool staged) {
-  if (!volume.empty_dir) return mover.node + ":" + volume.node_path;
+  if (!volume.empty_dir && volume.kind == api::TreeKind::kVolume)
+    return mover.node + ":" + volume.node_path;
   if (staged) return mover.node + ":/transship/" + request.migration_uid + "/" + volume.name;
   if (const std::string kept = kept_place(mover, volume, request); data_.count(kept) != 0)
     return kept;
@@ -662,7 +691,12 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     report.bytes = report.bytes_done = 1;
     report.entries = report.entries_done = 1;
     const std::string from = place_of(mover, volume, request, false);
-    if (kind == TaskKind::kSend || kind == TaskKind::kPreCopy) {
+    const bool is_tree = volume.kind != api::TreeKind::kVolume;
+    // Memory is there to be sent once it has been dumped.
+    const bool missing =
+        volume.kind == api::TreeKind::kMemory && dumped_.count(request.pod_uid) == 0;
+    if (kind == TaskKind::kSend && missing) return "no dump of " + volume.name;
+    if ((kind == TaskKind::kSend || kind == TaskKind::kPreCopy) && !missing) {
       if (kind == TaskKind::kSend) report.digest = "sha256:" + data_[from];
       // The receiver's half of the same session.
       for (auto& [name, peer] : movers_) {
@@ -696,7 +730,7 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       data_.erase(staged);
       open_gates_.insert(request.pod_uid);
     }
-    if (kind == TaskKind::kKeep && volume.empty_dir) {
+    if (kind == TaskKind::kKeep && (volume.empty_dir || is_tree)) {
       const std::string kept = kept_place(mover, volume, request);
       if (from != kept) {
         if (pinned_.count(request.pod_uid) == 0) return "not pinned";
@@ -710,8 +744,9 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
       data_.erase(kept);
     }
     if (kind == TaskKind::kRelease && !sender) {
-      if (request.discard && !volume.empty_dir) data_[place_of(mover, volume, request, true)] = "";
-      if (volume.empty_dir) data_.erase(place_of(mover, volume, request, true));
+      if (request.discard && !volume.empty_dir && !is_tree)
+        data_[place_of(mover, volume, request, true)] = "";
+      if (volume.empty_dir || is_tree) data_.erase(place_of(mover, volume, request, true));
     }
     state.volumes.push_back(report);
   }
@@ -719,6 +754,23 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     state.rounds = {{100, 10, 1000}};
     state.estimated_final_milliseconds = final_round_milliseconds;
     passes.push_back(request.pass);
+  }
+  if (kind == TaskKind::kDump) {
+    if (frozen_.count(request.pod_uid) == 0) return "the pod is not frozen";
+    dumped_.insert(request.pod_uid);
+  }
+  if (kind == TaskKind::kThaw) dumped_.erase(request.pod_uid);
+  if (kind == TaskKind::kPlace && !request.containers.empty()) {
+    for (const Object& pod : all(Kind::kPod)) {
+      if (uid_of(pod) == request.pod_uid && text_at(pod, {"spec", "runtimeClassName"}).empty())
+        return "pod does not run under transship-runtime";
+    }
+    claimed_.insert(request.pod_uid);
+  }
+  if (kind == TaskKind::kColdStart) {
+    cold_.insert(request.pod_uid);
+    // What was in memory is lost, as was asked for.
+    for (const char* tree : {"memory.db", "shm.pod"}) acknowledged_.erase(tree);
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
   if (kind == TaskKind::kKeep) pinned_.erase(request.pod_uid);
@@ -761,7 +813,7 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     auto there = state(address);
     if (!there.ok()) return there.error();
     for (const api::MoverVolume& volume : request.volumes) {
-      if (!volume.empty_dir && volume.node_path.empty()) {
+      if (!volume.empty_dir && volume.kind == api::TreeKind::kVolume && volume.node_path.empty()) {
         return Error{ErrorCode::kInvalid, "volume " + volume.name + ": nodePath is not absolute"};
       }
     }

@@ -56,6 +56,9 @@ class World : public controller::Cluster, public controller::Movers, public cont
   bool sends_stall = false;               // a send that has begun goes on until this is false again
   int64_t final_round_milliseconds = 50;  // that a precopy expects
   std::vector<int> passes;                // of the precopies that were done
+  // What pods have besides volumes, of "layer.db", "memory.db" and "shm.pod": it has to go along.
+  std::vector<std::string> trees;
+  std::string restore_problem;  // while it is set, memory is not restored: this is why
   // Before a mover's task ends: a message makes it fail.
   std::function<std::string(api::MoverRole, api::TaskKind)> on_task = [](auto, auto) { return ""; };
 
@@ -101,6 +104,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void bind_claims();
   void schedule(Object& pod);
   void provision(Object& claim, const std::string& node);
+  [[nodiscard]] std::vector<std::string> trees_of(const Object& pod) const;
+  std::string restore_state(const Object& pod) const;
   void run_kubelet(Object& pod);
   void start_pod(Object& pod);
   void end_pod(const std::string& uid);
@@ -118,7 +123,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::map<std::string, std::string> data_;  // node:path -> content
   std::map<std::string, int> acknowledged_;  // volume -> number
   std::set<std::string> alive_, frozen_, pinned_, open_gates_, down_;
-  std::map<std::string, Mover> movers_;  // by mover name
+  std::set<std::string> dumped_, claimed_, cold_;  // pods by UID
+  std::map<std::string, Mover> movers_;            // by mover name
   int version_ = 1;
   int counter_ = 0;
   std::string owner_;

@@ -322,7 +322,7 @@ TEST(Preflight, ComputesTheFreezeBudgetOfLivenessProbes) {
       {"httpGet", {{"port", 80}}}, {"periodSeconds", 2}, {"failureThreshold", 3}};
   const PreflightReport report = preflight(observed, Settings());
   EXPECT_TRUE(report.passed());
-  EXPECT_THAT(report.checks.back().message, HasSubstr("frozen for 6 s"));
+  EXPECT_THAT(report.checks.back().message, HasSubstr("frozen for 5 s"));
 }
 
 }  // namespace

@@ -1,0 +1,192 @@
+// What goes along of the containers themselves: their layers, and their memory.
+#include <algorithm>
+
+#include "controller/names.h"
+#include "controller/preflight_checks.h"
+
+namespace transship::controller {
+namespace {
+
+using api::ContainerStatus;
+using api::VolumePlan;
+using api::VolumeStatus;
+
+bool is_sidecar(const Object& init_container) {
+  return text_at(init_container, {"restartPolicy"}) == "Always";
+}
+
+// Those that run as long as the pod does: its containers and sidecars.
+std::vector<Object> lasting_containers(const Object& pod) {
+  std::vector<Object> out;
+  for (const Object& container : list_at(pod, {"spec", "initContainers"})) {
+    if (is_sidecar(container)) out.push_back(container);
+  }
+  for (const Object& container : list_at(pod, {"spec", "containers"})) out.push_back(container);
+  return out;
+}
+
+const Object& status_of(const Object& pod, const std::string& container) {
+  static const Object kNone;
+  for (const char* list : {"containerStatuses", "initContainerStatuses"}) {
+    for (const Object& status : list_at(pod, {"status", list})) {
+      if (text_at(status, {"name"}) == container) return status;
+    }
+  }
+  return kNone;
+}
+
+// "containerd://ID" without the runtime's name.
+std::string id_of(const Object& container_status) {
+  const std::string id = text_at(container_status, {"containerID"});
+  const size_t scheme = id.find("://");
+  return scheme == std::string::npos ? id : id.substr(scheme + 3);
+}
+
+VolumeStatus tree(std::string name, const char* kind, std::string container) {
+  VolumeStatus out;
+  out.name = std::move(name);
+  out.kind = kind;
+  out.plan = VolumePlan::kCopy;
+  out.container = std::move(container);
+  return out;
+}
+
+void check_runtime(const Observed& observed, Checks& checks) {
+  const std::string own = text_at(*observed.source_pod, {"spec", "runtimeClassName"});
+  if (!own.empty() && own != kRuntimeClassName) {
+    return checks.fail("Runtime", "the pod's runtimeClassName is " + own +
+                                      ": layers and memory are restored by the RuntimeClass " +
+                                      kRuntimeClassName + " only, which wraps runc");
+  }
+  if (!observed.runtime_class) {
+    return checks.fail("Runtime",
+                       std::string("the RuntimeClass ") + kRuntimeClassName +
+                           " is not there: install the chart with "
+                           "runtime.enabled=true, or leave out spec.state.containerLayer "
+                           "and spec.state.memory");
+  }
+  checks.pass("Runtime",
+              std::string("the restored pod gets the RuntimeClass ") + kRuntimeClassName);
+}
+
+void check_way(const api::MigrationSpec& spec, Checks& checks) {
+  if (spec.stop != api::StopMode::kFreeze) {
+    checks.fail("Strategy",
+                "a container's layer and memory go along with strategy.stop: Freeze "
+                "only: set it, or leave strategy.stop out");
+  }
+  if (spec.mode == api::TransferMode::kArchive) {
+    checks.fail("Strategy",
+                "a container's layer and memory are not archived: leave out "
+                "transfer.mode");
+  }
+  if (spec.memory && !(spec.include_volumes.empty() && spec.exclude_volumes.empty())) {
+    checks.fail("Strategy",
+                "processes that go on need all of the pod's volumes: remove "
+                "spec.state.volumes, or spec.state.memory");
+  }
+}
+
+void check_container(const Object& pod, const Object& container, Checks& checks) {
+  const std::string name = text_at(container, {"name"});
+  const std::string check = "Container/" + name;
+  const Object& status = status_of(pod, name);
+  if (!at(status, {"state", "running"}).is_object() || id_of(status).empty()) {
+    return checks.fail(check,
+                       "it does not run, so it has no layer or memory to take along: wait "
+                       "until it runs");
+  }
+  const std::string id = text_at(status, {"containerID"});
+  if (id.rfind("containerd://", 0) != 0) {
+    return checks.fail(check, "it is run by " + id.substr(0, id.find("://")) +
+                                  ": only containerd's containers can be restored");
+  }
+  if (text_at(container, {"image"}).find('@') == std::string::npos) {
+    return checks.warn(check, "its image " + text_at(container, {"image"}) +
+                                  " is not named by a digest: make sure that the target gets the "
+                                  "very same (" +
+                                  text_at(status, {"imageID"}) + ")");
+  }
+  checks.pass(check, "its layer goes along");
+}
+
+// What a process that goes on cannot do without, and does not find at the target.
+void check_memory(const Object& pod, Checks& checks) {
+  const std::vector<Object> containers = lasting_containers(pod);
+  const std::string check = "Memory";
+  for (const char* field : {"hostPID", "hostIPC"}) {
+    if (at(pod, {"spec", field}) == true)
+      checks.fail(check, std::string(field) + ": the pod shares the node's, which cannot go along");
+  }
+  for (const Object& container : containers) {
+    const std::string name = text_at(container, {"name"});
+    for (const auto& [resource, amount] : at(container, {"resources", "limits"}).items()) {
+      if (resource.find('/') != std::string::npos)
+        checks.fail(check, "container " + name + " has " + resource +
+                               ": the state of a device cannot go along");
+    }
+    if (!list_at(container, {"volumeDevices"}).empty())
+      checks.fail(check, "container " + name + " uses a block device");
+    // All containers go on together: until then nothing can be run in any of them.
+    if (containers.size() > 1 && at(container, {"lifecycle", "postStart"}).is_object()) {
+      checks.fail(check, "container " + name +
+                             " has a postStart hook, which would run before the pod's other "
+                             "containers are restored, and all go on together");
+    }
+  }
+  for (const Object& container : list_at(pod, {"spec", "initContainers"})) {
+    if (is_sidecar(container) && at(container, {"startupProbe"}).is_object()) {
+      checks.fail(check, "sidecar " + text_at(container, {"name"}) +
+                             " has a startupProbe, which would be waited for before the pod's "
+                             "other containers are restored, and all go on together");
+    }
+  }
+  if (!list_at(pod, {"spec", "ephemeralContainers"}).empty())
+    checks.warn(check, "the processes of ephemeral containers do not go along");
+}
+
+}  // namespace
+
+std::vector<VolumeStatus> plan_trees(const Object& pod, const api::MigrationSpec& spec) {
+  std::vector<VolumeStatus> out;
+  if (!spec.layer) return out;
+  for (const Object& container : lasting_containers(pod)) {
+    const std::string name = text_at(container, {"name"});
+    out.push_back(tree("layer." + name, "Layer", name));
+    if (spec.memory) out.push_back(tree("memory." + name, "Memory", name));
+  }
+  if (spec.memory) out.push_back(tree("shm.pod", "SharedMemory", ""));
+  return out;
+}
+
+std::vector<ContainerStatus> plan_containers(const Object& pod, const api::MigrationSpec& spec) {
+  std::vector<ContainerStatus> out;
+  if (!spec.layer) return out;
+  for (const Object& container : list_at(pod, {"spec", "initContainers"})) {
+    // With its memory a pod goes on: what prepares it has been done.
+    if (!spec.memory || is_sidecar(container) || text_at(container, {"name"}) == kGate) continue;
+    ContainerStatus& plan = out.emplace_back();
+    plan.name = text_at(container, {"name"});
+    plan.init = true;
+  }
+  for (const Object& container : lasting_containers(pod)) {
+    ContainerStatus& plan = out.emplace_back();
+    plan.name = text_at(container, {"name"});
+    const Object& status = status_of(pod, plan.name);
+    plan.id = id_of(status);
+    plan.image_digest = text_at(status, {"imageID"});
+  }
+  return out;
+}
+
+void check_containers(const Observed& observed, Checks& checks) {
+  const api::MigrationSpec& spec = observed.migration.spec;
+  if (!spec.layer) return;
+  check_runtime(observed, checks);
+  check_way(spec, checks);
+  for (const Object& container : lasting_containers(*observed.source_pod))
+    check_container(*observed.source_pod, container, checks);
+  if (spec.memory) check_memory(*observed.source_pod, checks);
+}
+
+}  // namespace transship::controller

@@ -1,0 +1,206 @@
+// Migrations whose containers are restored, with their layers and with their memory, against the
+// simulated world.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/scenarios/trial.h"
+
+namespace transship::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+enum class Part { kLayer, kMemory };
+
+class Restored : public ::testing::TestWithParam<std::tuple<const char*, Part>> {
+ protected:
+  [[nodiscard]] std::string owner() const { return std::get<0>(GetParam()); }
+  [[nodiscard]] bool memory() const { return std::get<1>(GetParam()) == Part::kMemory; }
+  [[nodiscard]] Object spec(Object more = Object::object()) const {
+    more["state"] = {{memory() ? "memory" : "containerLayer", "Include"}};
+    return to_b(std::move(more));
+  }
+  void begin(Trial& run, Object more = Object::object()) const {
+    run.world.trees = {"layer.db"};
+    if (memory()) run.world.trees = {"layer.db", "memory.db", "shm.pod"};
+    for (int i = 0; i < 3; ++i) run.world.tick();  // what is written there now must not be lost
+    run.world.apply_migration("m", spec(std::move(more)));
+  }
+};
+
+void expect_moved(Trial& run) {
+  EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated") << run.story("m");
+  EXPECT_EQ(run.world.workload_node(), "node-b");
+  EXPECT_THAT(run.world.violations, IsEmpty());
+  EXPECT_THAT(run.world.leftovers(), IsEmpty());
+}
+
+void expect_on_source(Trial& run, const std::string& outcome) {
+  EXPECT_EQ(run.world.condition("m", "Succeeded"), outcome) << run.story("m");
+  EXPECT_EQ(run.world.workload_node(), "node-a");
+  EXPECT_THAT(run.world.violations, IsEmpty());
+  EXPECT_THAT(run.world.leftovers(), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Owners, Restored,
+                         ::testing::Combine(::testing::Values("", "StatefulSet", "ReplicaSet"),
+                                            ::testing::Values(Part::kLayer, Part::kMemory)),
+                         [](const auto& suite) {
+                           const std::string owner = std::get<0>(suite.param);
+                           return (owner.empty() ? "BarePod" : owner) +
+                                  (std::get<1>(suite.param) == Part::kLayer ? "Layer" : "Memory");
+                         });
+
+TEST_P(Restored, GoesOnWithAllThatItHad) {
+  Trial run(owner());
+  begin(run);
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+  const Object status = run.world.migration("m")["status"];
+  EXPECT_EQ(status["containers"][0]["restore"], "Running");
+  EXPECT_EQ(status["phaseTransitionTimestamps"].empty(), false);
+}
+
+TEST_P(Restored, ReachesTheSameEndWhateverWriteTheOperatorDiesAt) {
+  int writes = 0;
+  {
+    Trial reference(owner());
+    reference.world.writes = 0;
+    begin(reference);
+    ASSERT_TRUE(reference.finish("m"));
+    writes = reference.world.writes;
+  }
+  for (const auto fate : {World::Fate::kRefused, World::Fate::kLost}) {
+    for (int victim = 2; victim <= writes; ++victim) {
+      SCOPED_TRACE("write " + std::to_string(victim) +
+                   (fate == World::Fate::kLost ? ", reply lost" : ", refused"));
+      Trial run(owner());
+      run.world.writes = 0;
+      begin(run);
+      bool died = false;
+      run.world.on_write = [&](const std::string&) {
+        if (died || run.world.writes != victim) return World::Fate::kDone;
+        died = true;
+        return fate;
+      };
+      for (int i = 0; i < 4000 && !run.ended("m"); ++i) {
+        const bool before = died;
+        run.step("m");
+        if (died != before) run.restart();
+      }
+      for (int i = 0; i < 10; ++i) run.world.tick();
+      EXPECT_TRUE(died);
+      expect_moved(run);
+    }
+  }
+}
+
+TEST_P(Restored, CancelledAtAnyMomentGoesOnWhereItWasOrArrives) {
+  for (int moment = 0; moment < 120; ++moment) {
+    SCOPED_TRACE("cancelled after step " + std::to_string(moment));
+    Trial run(owner());
+    begin(run);
+    for (int i = 0; i < moment && !run.ended("m"); ++i) run.step("m");
+    (*run.world.find(Kind::kMigration, "default", "m"))["spec"]["cancel"] = true;
+    ASSERT_TRUE(run.finish("m")) << run.story("m");
+    if (run.world.condition("m", "Committed") == "True/Committed")
+      expect_moved(run);
+    else
+      expect_on_source(run, "False/Cancelled");
+  }
+}
+
+TEST_P(Restored, EitherMoverLostAtAnyMomentLosesNothing) {
+  for (const auto role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
+    for (int moment = 0; moment < 120; moment += 3) {
+      SCOPED_TRACE(std::string(to_string(role)) + " lost after step " + std::to_string(moment));
+      Trial run(owner());
+      begin(run);
+      for (int i = 0; i < moment && !run.ended("m"); ++i) run.step("m");
+      if (run.ended("m")) break;
+      run.world.crash_mover(role);
+      ASSERT_TRUE(run.finish("m")) << run.story("m");
+      EXPECT_THAT(run.world.violations, IsEmpty());
+      EXPECT_THAT(run.world.leftovers(), IsEmpty());
+      EXPECT_NE(run.world.workload_node(), "");
+    }
+  }
+}
+
+class MemoryThatCannotBeRestored : public ::testing::Test {
+ protected:
+  static Trial begun(Object spec = Object::object()) {
+    Trial run("StatefulSet");
+    run.world.trees = {"layer.db", "memory.db", "shm.pod"};
+    run.world.restore_problem = "no such CPU feature: avx512";
+    spec["state"] = {{"memory", "Include"}};
+    run.world.apply_migration("m", to_b(std::move(spec)));
+    return run;
+  }
+};
+
+TEST_F(MemoryThatCannotBeRestored, IsNotReplacedByAColdStart) {
+  Trial run = begun();
+  for (int i = 0; i < 500; ++i) run.step("m");
+  EXPECT_EQ(run.world.condition("m", "Restored"), "False/RestoreFailed");
+  EXPECT_EQ(run.world.workload_node(), "");
+  const Object container = run.world.migration("m")["status"]["containers"][0];
+  EXPECT_EQ(container["restore"], "Failed");
+  EXPECT_EQ(container["message"], "no such CPU feature: avx512");
+}
+
+TEST_F(MemoryThatCannotBeRestored, BeginsAnewOnceThatIsAskedFor) {
+  Trial run = begun();
+  ASSERT_TRUE(run.step_until("m", "Restored", "False/RestoreFailed"));
+  (*run.world.find(Kind::kMigration, "default", "m"))["spec"]["onRestoreFailure"] = "ColdStart";
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+}
+
+TEST_F(MemoryThatCannotBeRestored, BeginsAnewAtOnceWhereThatWasAskedForBefore) {
+  Trial run = begun({{"onRestoreFailure", "ColdStart"}});
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+}
+
+TEST(MemoryThatCannotBeDumped, GoesOnWhereItIs) {
+  Trial run("StatefulSet");
+  run.world.trees = {"layer.db", "memory.db", "shm.pod"};
+  run.world.apply_migration("m", to_b({{"state", {{"memory", "Include"}}}}));
+  run.world.on_task = [](api::MoverRole, api::TaskKind kind) -> std::string {
+    return kind == api::TaskKind::kDump ? "criu: Unsupported proto 262 for socket 5" : "";
+  };
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/TaskFailed");
+  EXPECT_THAT(run.world.migration("m")["status"]["rollback"]["message"].get<std::string>(),
+              HasSubstr("Unsupported proto 262"));
+}
+
+TEST(AFrozenPod, GoesOnBeforeItsLivenessProbeHasItKilled) {
+  Trial run("StatefulSet");
+  for (Object& pod : run.world.all(Kind::kPod)) {
+    Object* kept = run.world.find(Kind::kPod, "default", controller::name_of(pod));
+    (*kept)["spec"]["containers"][0]["livenessProbe"] = {
+        {"httpGet", {{"port", 80}}}, {"periodSeconds", 1}, {"failureThreshold", 3}};
+  }
+  run.world.sends_stall = true;
+  run.world.apply_migration("m", to_b({{"state", {{"containerLayer", "Include"}}}}));
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/FreezeBudgetExceeded");
+  const double downtime = run.world.migration("m")["status"]["downtimeSeconds"].get<double>();
+  EXPECT_LT(downtime, 3);
+  EXPECT_GT(downtime, 2);
+}
+
+TEST(ARestore, IsRefusedWhereNoNodeHasTheRuntime) {
+  Trial run("StatefulSet");
+  (void)run.world.remove(Kind::kRuntimeClass, "", controller::kRuntimeClassName, {});
+  run.world.apply_migration("m", to_b({{"state", {{"memory", "Include"}}}}));
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/PreflightFailed");
+  EXPECT_THAT(run.story("m"), HasSubstr("runtime.enabled=true"));
+}
+
+}  // namespace
+}  // namespace transship::testing
