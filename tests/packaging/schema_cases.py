@@ -158,7 +158,7 @@ def test_schema(server):
         check(f"create: {what}", refusal(status, answer, expected))
 
     status, answer = server.call("POST", GROUP + "?dryRun=All", migration("a"))
-    expected = {"podRef": {"name": "web-1"}, "strategy": {"type": "PreCopy", "stop": "Graceful",
+    expected = {"podRef": {"name": "web-1"}, "strategy": {"type": "PreCopy",
                                                               "onBudgetExceeded": "Proceed"},
                 "transfer": {"mode": "Direct", "compression": "Auto", "bandwidthLimitBytesPerSecond": 0}, "sourceRetentionSeconds": 0,
                 "suspend": False, "cancel": False, "dryRun": False, "backoffLimit": 0}

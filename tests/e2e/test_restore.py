@@ -1,0 +1,186 @@
+"""Containers that go on: with what they wrote into their own layer, and with what only their memory knows."""
+
+import clients
+import wait
+import workloads as w
+from case import condition
+
+MEMORY = {"state": {"memory": "Include"}}
+LAYER = {"state": {"containerLayer": "Include"}}
+
+# Counts in memory alone, as fast as a client asks; says which process it is, and since when.
+COUNTER = r"""
+import os, signal, socketserver, sys, uuid
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+process, count = uuid.uuid4(), 0
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        global count
+        for line in self.rfile:
+            count += 1
+            self.wfile.write(f"{process} {count} {os.getpid()}\n".encode())
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address, daemon_threads = True, True
+Server(("", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+# Asks the counter of another container, over one connection for ever; tells each answer, and when a connection ends.
+ASKER = r"""
+import os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+while True:
+    try:
+        connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        break
+    except OSError:
+        time.sleep(0.05)
+answers = connection.makefile("rb")
+with open(sys.argv[2], "w", buffering=1) as log:
+    while True:
+        connection.sendall(b"next\n")
+        answer = answers.readline().decode()
+        log.write(answer if answer.endswith("\n") else "the connection ended\n")
+        if not answer: break
+        time.sleep(0.01)
+while True: time.sleep(60)
+"""
+
+
+def counter(port=7100, **more):
+    return {"name": "counter", "image": w.DATABASES, "command": ["python3", "-c", COUNTER, str(port)],
+            "readinessProbe": w.listening(port), **more}
+
+
+def asker(volume, port=7100, **more):
+    return {"name": "asker", "image": w.DATABASES, "command": ["python3", "-c", ASKER, str(port), "/shared/answers"],
+            "volumeMounts": [{"name": volume, "mountPath": "/shared"}], **more}
+
+
+def redis_in_memory(**more):
+    """Nothing of it is ever on a disk."""
+    return {"name": "redis", "image": w.DATABASES, "workingDir": "/tmp",
+            "command": ["redis-server", "--appendonly", "no", "--save", "", "--protected-mode", "no"],
+            "readinessProbe": w.listening(6379), **more}
+
+
+def ask(pod, port, line="next"):
+    connection = clients.Connection(pod["status"]["podIP"], port, timeout=10)
+    try:
+        return connection.ask(line)
+    finally:
+        connection.close()
+
+
+def count(pod, port=7100):
+    """(process, number) of the counter, which counts this question too."""
+    process, number, _ = ask(pod, port).split()
+    return process, int(number)
+
+
+def redis_process(pod):
+    connection = clients.Connection(pod["status"]["podIP"], 6379, timeout=10)
+    try:
+        info = dict(line.split(":", 1) for line in connection.bulk("INFO server").split("\r\n") if ":" in line)
+        return info["run_id"]
+    finally:
+        connection.close()
+
+
+def check_never_started_anew(pod):
+    statuses = pod["status"]["containerStatuses"]
+    assert not any(item["restartCount"] for item in statuses), statuses
+
+
+def test_redis_goes_on_without_a_disk(case):
+    before = case.start("redis", [redis_in_memory()])
+    process = redis_process(before)
+    writer = case.writer(clients.RedisWriter(case.address("redis"), 6379))
+    migration = case.move("redis", **MEMORY)
+    wait.until("it is written to again", lambda: writer.acknowledged and len(writer.acknowledged) > 50)
+    numbers = writer.stop()
+    after = case.pod("redis")
+    assert redis_process(after) == process, "another Redis"
+    assert not clients.redis_missing(after["status"]["podIP"], numbers)
+    check_never_started_anew(after)
+    container = migration["status"]["containers"][0]
+    assert container["restore"] == "Running", container
+    assert case.volume_status(migration, "memory.redis")["bytes"] > 1 << 20
+
+
+def test_a_layer_goes_along_without_memory(case):
+    script = ("[ -e /etc/began ] || { echo once >/etc/began; rm /etc/group; mkdir -p /opt/a/b; echo kept >/opt/a/b/file; "
+              "ln /opt/a/b/file /opt/a/linked; chmod 4711 /opt/a/b/file; }; date +%s >>/etc/starts; " + w.IDLE)
+    case.start("app", [w.container("app", script)])
+    case.move("app", **LAYER)
+    assert case.shell("app", "cat /etc/began /opt/a/linked; wc -l </etc/starts").split() == ["once", "kept", "2"]
+    assert case.shell("app", "ls /etc/group 2>&1 || true").startswith("ls: "), "a deleted file of the image is back"
+    assert case.shell("app", "stat -c '%a %h' /opt/a/b/file").split() == ["4711", "2"]
+    # There and back: what was carried does not grow.
+    case.move("app", name="back", **LAYER)
+    assert case.shell("app", "wc -l </etc/starts; stat -c '%h' /opt/a/b/file").split() == ["3", "2"]
+
+
+def test_a_connection_between_two_containers_goes_on(case):
+    case.start("two", [counter(), asker("shared")], [w.empty_dir("shared")])
+    wait.until("it asks", lambda: "\n" in case.shell("two", "cat /shared/answers", container="asker"))
+    process = count(case.pod("two"))[0]
+    case.move("two", **MEMORY)
+    after = case.pod("two")
+    check_never_started_anew(after)
+    so_far = len(case.shell("two", "cat /shared/answers", container="asker").split("\n"))
+    wait.until("it asks on", lambda: len(case.shell("two", "cat /shared/answers", container="asker").split("\n")) > so_far + 20)
+    answers = case.shell("two", "cat /shared/answers", container="asker").split("\n")[:-1]
+    assert not [line for line in answers if "ended" in line], "the connection was ended"
+    assert {line.split()[0] for line in answers} == {process}
+    numbers = [int(line.split()[1]) for line in answers]
+    assert numbers == sorted(set(numbers)), "an answer came twice, or out of order"
+
+
+def test_each_kind_of_owner(case):
+    case.create(w.stateful_set(case.namespace, "set", w.pod_spec([counter(
+        volumeMounts=[{"name": "data", "mountPath": "/data"}])])))
+    case.create(w.deployment(case.namespace, "deployment", w.pod_spec([counter()]) , strategy="RollingUpdate"))
+    for labels, owner in (({"app": "set"}, "StatefulSet"), ({"app": "deployment"}, "Deployment")):
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        pod = case.ready_pods(selector)[0]
+        process, number = count(pod)
+        migration = case.move(pod["metadata"]["name"], name=owner.lower(), **MEMORY)
+        after = case.pod(migration["status"]["target"]["podName"])
+        again = count(after)
+        assert again[0] == process and again[1] > number, (owner, process, number, again)
+        check_never_started_anew(after)
+
+
+def test_a_restricted_pod_goes_on(case):
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
+                  "runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    limits = {"limits": {"cpu": "500m", "memory": "96Mi"}}
+    before = case.start("app", [counter(securityContext=restricted, resources=limits)])
+    process, number = count(before)
+    rights = "grep -E '^(Uid|Gid|Cap|NoNewPrivs|Seccomp:)' /proc/1/status"
+    had = case.shell("app", rights)
+    case.move("app", **MEMORY)
+    after = case.pod("app")
+    again = count(after)
+    assert again[0] == process and again[1] > number, again
+    assert case.shell("app", rights) == had
+
+
+def test_there_and_back_again(case):
+    pod = case.start("app", [counter()])
+    process, number = count(pod)
+    for turn in range(4):
+        case.move("app", name=f"turn-{turn}", **MEMORY)
+        again = count(case.pod("app"))
+        assert again[0] == process and again[1] > number, (turn, again)
+        number = again[1]
+
+
+def test_a_program_that_cannot_be_dumped_is_refused_before_it_is_stopped(case):
+    script = "sleep 3600 & kill -STOP $!; " + w.IDLE
+    before = case.start("app", [w.container("app", script)])
+    case.migrate("app", **MEMORY)
+    migration = case.await_failure("TaskFailed")
+    assert "stopped" in condition(migration, "Succeeded")["message"], case.summary(migration)
+    assert "sourceStopRequestedTime" not in migration["status"]
+    case.check_source_is_back(before, same_pod=True)
