@@ -28,6 +28,7 @@ KINDS = {
     "ReplicaSet": ("/apis/apps/v1", "replicasets", True),
     "Event": ("/apis/events.k8s.io/v1", "events", True),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
+    "RuntimeClass": ("/apis/node.k8s.io/v1", "runtimeclasses", False),
     "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "ContainerMigration": ("/apis/transship.dev/v1alpha1", "containermigrations", True),
 }

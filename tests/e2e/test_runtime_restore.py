@@ -46,6 +46,12 @@ while True: time.sleep(60)
 """
 
 
+def runtime(case):
+    """On both nodes, from here on."""
+    if not case.api.get("RuntimeClass", None, "transship"):
+        case.cluster.install_runtime()
+
+
 def counter(port=7100, **more):
     return {"name": "counter", "image": w.DATABASES, "command": ["python3", "-c", COUNTER, str(port)],
             "readinessProbe": w.listening(port), **more}
@@ -92,6 +98,7 @@ def check_never_started_anew(pod):
 
 
 def test_redis_goes_on_without_a_disk(case):
+    runtime(case)
     before = case.start("redis", [redis_in_memory()])
     process = redis_process(before)
     writer = case.writer(clients.RedisWriter(case.address("redis"), 6379))
@@ -108,6 +115,7 @@ def test_redis_goes_on_without_a_disk(case):
 
 
 def test_a_layer_goes_along_without_memory(case):
+    runtime(case)
     script = ("[ -e /etc/began ] || { echo once >/etc/began; rm /etc/group; mkdir -p /opt/a/b; echo kept >/opt/a/b/file; "
               "ln /opt/a/b/file /opt/a/linked; chmod 4711 /opt/a/b/file; }; date +%s >>/etc/starts; " + w.IDLE)
     case.start("app", [w.container("app", script)])
@@ -121,6 +129,7 @@ def test_a_layer_goes_along_without_memory(case):
 
 
 def test_a_connection_between_two_containers_goes_on(case):
+    runtime(case)
     case.start("two", [counter(), asker("shared")], [w.empty_dir("shared")])
     wait.until("it asks", lambda: "\n" in case.shell("two", "cat /shared/answers", container="asker"))
     process = count(case.pod("two"))[0]
@@ -137,6 +146,7 @@ def test_a_connection_between_two_containers_goes_on(case):
 
 
 def test_each_kind_of_owner(case):
+    runtime(case)
     case.create(w.stateful_set(case.namespace, "set", w.pod_spec([counter(
         volumeMounts=[{"name": "data", "mountPath": "/data"}])])))
     case.create(w.deployment(case.namespace, "deployment", w.pod_spec([counter()]) , strategy="RollingUpdate"))
@@ -152,6 +162,7 @@ def test_each_kind_of_owner(case):
 
 
 def test_a_restricted_pod_goes_on(case):
+    runtime(case)
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
                   "runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     limits = {"limits": {"cpu": "500m", "memory": "96Mi"}}
@@ -167,6 +178,7 @@ def test_a_restricted_pod_goes_on(case):
 
 
 def test_there_and_back_again(case):
+    runtime(case)
     pod = case.start("app", [counter()])
     process, number = count(pod)
     for turn in range(4):
@@ -177,6 +189,7 @@ def test_there_and_back_again(case):
 
 
 def test_a_program_that_cannot_be_dumped_is_refused_before_it_is_stopped(case):
+    runtime(case)
     script = "sleep 3600 & kill -STOP $!; " + w.IDLE
     before = case.start("app", [w.container("app", script)])
     case.migrate("app", **MEMORY)
