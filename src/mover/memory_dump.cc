@@ -21,8 +21,9 @@ using api::MoverContainer;
 constexpr std::chrono::minutes kTimeout{10};
 constexpr const char* kRuncRoot = "/run/containerd/runc/k8s.io";  // containerd's, for Kubernetes
 constexpr const char* kConfig = "criu.conf";
-// Open files that have no name any more go along up to this size.
-constexpr const char* kConfigText = "ghost-limit 1G\n";
+// Open files that have no name any more go along up to this size. A connection that nobody has
+// accepted yet, a probe of the kubelet perhaps, is left behind.
+constexpr const char* kConfigText = "ghost-limit 1G\nskip-in-flight\n";
 constexpr size_t kLines = 3;
 
 std::string memory_tree(const MoverContainer& container) { return "memory." + container.name; }

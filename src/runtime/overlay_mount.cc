@@ -131,7 +131,8 @@ Result<std::string> OverlayMount::options(const std::string& base) const {
     text += (first ? "" : ":") + relative(each, base);
     first = false;
   }
-  text += ",upperdir=" + relative(upper, base) + ",workdir=" + relative(work, base) + other_options;
+  // These as they are: whoever looks for the layer finds it by the mount's options.
+  text += ",upperdir=" + upper + ",workdir=" + work + other_options;
   if (text.size() > kMostOptions) return unfit(target, "has more layers than a mount can name");
   return text;
 }

@@ -23,16 +23,16 @@ TEST(OverlayMount, IsFoundWithItsDirectories) {
   EXPECT_EQ(mount->upper, "/s/3/fs");
   EXPECT_EQ(mount->flags, static_cast<unsigned long>(MS_RELATIME));
   EXPECT_EQ(mount->options("/s").value(),
-            "lowerdir=2/fs:1/fs,upperdir=3/fs,workdir=3/work,index=off,uuid=on");
+            "lowerdir=2/fs:1/fs,upperdir=/s/3/fs,workdir=/s/3/work,index=off,uuid=on");
 }
 
 TEST(OverlayMount, LowerDirectoriesMayComeOneByOneOrBeRelative) {
   const auto one = OverlayMount::parse(
       "/b/rootfs", line("rw,lowerdir+=/s/2/fs,lowerdir+=/s/1/fs,upperdir=/s/3/fs,workdir=/s/3/w"));
-  EXPECT_EQ(one->options("/s").value(), "lowerdir=2/fs:1/fs,upperdir=3/fs,workdir=3/w");
+  EXPECT_EQ(one->options("/s").value(), "lowerdir=2/fs:1/fs,upperdir=/s/3/fs,workdir=/s/3/w");
   const auto relative =
       OverlayMount::parse("/b/rootfs", line("rw,lowerdir=2/fs,upperdir=/s/3/fs,workdir=/s/3/w"));
-  EXPECT_EQ(relative->options("/s").value(), "lowerdir=2/fs,upperdir=3/fs,workdir=3/w");
+  EXPECT_EQ(relative->options("/s").value(), "lowerdir=2/fs,upperdir=/s/3/fs,workdir=/s/3/w");
 }
 
 TEST(OverlayMount, TheTopmostCounts) {
