@@ -60,7 +60,7 @@ std::string protocol_of(const std::string& socket) {
   return length > 0 ? std::string(name.data()) : "";
 }
 
-bool is_plain_device(uint32_t device) {
+bool is_plain_device(dev_t device) {
   const unsigned number = minor(device);
   switch (major(device)) {
     case 1:  // mem: null, zero, full, random, urandom
@@ -170,8 +170,7 @@ Blockers devices(const std::string& proc, const InspectedContainer& container) {
   Blockers found = each_open_file(proc, container, [](const OpenFile& file) -> std::string {
     struct stat status {};
     if (::stat(file.at.c_str(), &status) != 0) return {};
-    const bool plain =
-        S_ISCHR(status.st_mode) && is_plain_device(static_cast<uint32_t>(status.st_rdev));
+    const bool plain = S_ISCHR(status.st_mode) && is_plain_device(status.st_rdev);
     if (plain || !(S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))) return {};
     return "has the device " + file.target + " open: what a device does cannot be moved";
   });

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
@@ -12,11 +13,12 @@
 namespace transship::mover {
 namespace {
 
-// mountinfo writes space, tab, newline and backslash as \ooo.
+// mountinfo writes space, tab, newline and backslash as \ooo; in options also commas.
 std::string unescape(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
+    if (text[i] == '\\' && i + 3 < text.size() &&
+        text.find_first_not_of("01234567", i + 1) > i + 3) {
       out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
       i += 3;
     } else {
@@ -48,13 +50,21 @@ Mount parse_line(const std::string& line) {
     mount.peers += (mount.peers.empty() ? "" : " ") + field;
   }
   std::string source;
-  std::string file_system_options;
-  in >> mount.file_system >> source >> file_system_options;
-  mount.options = unescape(file_system_options);
+  in >> mount.file_system >> source >> mount.options;
   return mount;
 }
 
 }  // namespace
+
+std::optional<std::string> Mount::option(std::string_view key) const {
+  std::istringstream in(options);
+  for (std::string one; std::getline(in, one, ',');) {
+    const size_t name_end = std::min(one.find('='), one.size());
+    if (std::string_view(one).substr(0, name_end) != key) continue;
+    return name_end == one.size() ? "" : unescape(one.substr(name_end + 1));
+  }
+  return std::nullopt;
+}
 
 Result<MountTable> MountTable::read(const std::string& mountinfo) {
   std::ifstream file(mountinfo);

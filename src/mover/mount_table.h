@@ -2,6 +2,7 @@
 // operations that movers do.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +16,12 @@ struct Mount {
   std::string point;  // where, as a path in the table's own namespace; unescaped
   std::string file_system;  // "ext4", "tmpfs", ...
   std::string device;       // "major:minor"
-  std::string options{};    // the file system's own, e.g. "rw,lowerdir=/a,upperdir=/b"; unescaped
+  std::string options{};    // the file system's own, as written: "rw,lowerdir=/a,upperdir=/b"
   std::string peers;        // optional fields, e.g. "shared:12 master:3"; empty for a private mount
+
+  // The value of one of the options, unescaped; empty where it has none; nullopt where it is not
+  // set.
+  [[nodiscard]] std::optional<std::string> option(std::string_view key) const;
 };
 
 class MountTable {

@@ -36,22 +36,6 @@ std::optional<uint64_t> start_time(const std::string& proc, int pid) {
   return std::stoull(field);
 }
 
-// The value of `key` in a mount's comma-separated options; "\," is no separator.
-std::optional<std::string> option_of(const std::string& options, const std::string& key) {
-  std::string value;
-  for (size_t at = 0; at <= options.size(); ++at) {
-    if (at == options.size() || options[at] == ',') {
-      if (value == key) return "";
-      if (value.starts_with(key + "=")) return value.substr(key.size() + 1);
-      value.clear();
-      continue;
-    }
-    if (options[at] == '\\' && at + 1 < options.size()) ++at;
-    value += options[at];
-  }
-  return std::nullopt;
-}
-
 Error no_layer(const MoverContainer& container, const std::string& why) {
   return {ErrorCode::kPreconditionFailed,
           "container " + container.name + ": " + why +
@@ -121,9 +105,9 @@ Result<UniqueFd> PodContainers::open_layer(const MoverContainer& container) cons
   const Mount* root = table->at("/");
   if (root == nullptr || root->file_system != "overlay")
     return no_layer(container, "its root is " + (root ? root->file_system : "nothing mounted"));
-  const auto upper = option_of(root->options, "upperdir");
+  const auto upper = root->option("upperdir");
   if (!upper) return no_layer(container, "its root is an overlay mount without an upper directory");
-  if (option_of(root->options, "userxattr"))
+  if (root->option("userxattr"))
     return no_layer(container, "its root is an overlay mount with userxattr");
   auto directory = node_.open_directory(*upper);
   if (!directory) return directory.error().during("the layer of container " + container.name);

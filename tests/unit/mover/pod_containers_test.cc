@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "mover/mount_table.h"
 #include "tests/unit/mover/fake_container.h"
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
@@ -83,6 +84,19 @@ TEST_F(PodContainersTest, AContainerThatIsNotThereIsNotFound) {
   const api::MoverContainer other{.name = "app", .id = "another"};
   EXPECT_EQ(pod->open_layer(other).error().code, ErrorCode::kNotFound);
   EXPECT_EQ(PodContainers::find(node_.node(), "absent").error().code, ErrorCode::kNotFound);
+}
+
+TEST(MountOptionTest, ValuesMayHoldWhatSeparatesThem) {
+  const Mount mount{.root = "/",
+                    .point = "/",
+                    .file_system = "overlay",
+                    .device = "0:1",
+                    .options = "rw,lowerdir=/a:/b,upperdir=/with\\054comma\\040and\\134,userxattr",
+                    .peers = ""};
+  EXPECT_EQ(mount.option("upperdir"), "/with,comma and\\");
+  EXPECT_EQ(mount.option("userxattr"), "");
+  EXPECT_EQ(mount.option("work"), std::nullopt);
+  EXPECT_EQ(mount.option("dir"), std::nullopt);
 }
 
 TEST(ResidentMemoryTest, CountsWhatIsOnNoDisk) {
