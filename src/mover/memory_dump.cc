@@ -39,6 +39,14 @@ Status write_config(int directory) {
   return {};
 }
 
+Status check_frozen(const PodCgroups& cgroups, const std::string& otherwise) {
+  auto state = cgroups.state();
+  if (!state) return state.error();
+  if (*state == api::SourceProcesses::kFrozen) return {};
+  return Error{ErrorCode::kPreconditionFailed,
+               otherwise + ": its memory would not be of one moment with its volumes"};
+}
+
 // The end of a file; empty where there is none.
 std::string read_end(int directory, const char* name) {
   constexpr off_t kMost = 65536;
@@ -97,15 +105,11 @@ Status MemoryDump::run(const std::string& pod_uid, const std::vector<MoverContai
   TRANSSHIP_TRY(kill_commands(node_, mark_, deadline));
   auto cgroups = PodCgroups::find(node_.cgroup_root(), pod_uid);
   if (!cgroups) return cgroups.error();
-  auto state = cgroups->state();
-  if (!state) return state.error();
-  if (*state != api::SourceProcesses::kFrozen) {
-    return Error{ErrorCode::kPreconditionFailed,
-                 "pod " + pod_uid + " is not frozen: its memory would not be of one moment"};
-  }
+  TRANSSHIP_TRY(check_frozen(*cgroups, "pod " + pod_uid + " is not frozen"));
   Status done = empty(containers, deadline);
   if (done.ok()) done = cgroups->freeze_apart(deadline);
   if (done.ok()) done = dump_all(containers, deadline);
+  if (done.ok()) done = check_frozen(*cgroups, "pod " + pod_uid + " was let go by its dump");
   // Whatever the deadline: a stop, or its end, is no reason to let the pod go on.
   const Deadline without_end{std::stop_token(), kFreezeTimeout};
   const Status frozen = cgroups->freeze_together(without_end);

@@ -30,6 +30,11 @@ class ControlServerTest : public ::testing::Test {
         std::map<TaskKind, TaskFunction>{
             {TaskKind::kThaw,
              [this](const auto&, const auto&, auto&) { return ++runs_, Status(); }},
+            {TaskKind::kDump,
+             [this](const auto&, const auto& deadline, auto&) -> Status {
+               while (dumping_) TRANSSHIP_TRY(deadline.wait(std::chrono::milliseconds(1), "dump"));
+               return {};
+             }},
             {TaskKind::kPin, [](const auto&, const auto&, auto&) {
                return Status(Error{ErrorCode::kNotFound, "no such volume"});
              }}});
@@ -77,6 +82,7 @@ class ControlServerTest : public ::testing::Test {
   TestAuthority authority_;
   const uint16_t port_ = free_port();
   std::atomic<int> runs_ = 0;
+  std::atomic<bool> dumping_ = true;
   std::unique_ptr<MoverService> service_;
   std::unique_ptr<ControlServer> server_;
 };
@@ -110,6 +116,18 @@ TEST_F(ControlServerTest, RefusesWhoeverIsNotItsController) {
       exchange(port_, tls("controller"), "GET", "/v1/state", "", TLS1_2_VERSION).has_value())
       << "an older TLS";
   EXPECT_TRUE(exchange(port_, tls("controller"), "GET", "/v1/state").has_value());
+}
+
+// CRIU thaws a container that it dumps, and holds its processes by itself meanwhile.
+TEST_F(ControlServerTest, WhileADumpIsUnderWayThePodCountsAsFrozenAndNotLonger) {
+  FakePod pod("pod" + kPod);
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  EXPECT_EQ(put("dump", request())->status, 202);
+  EXPECT_EQ(state().source_processes, api::SourceProcesses::kFrozen);
+  dumping_ = false;
+  EXPECT_EQ(finished(TaskKind::kDump).phase, api::TaskPhase::kSucceeded);
+  EXPECT_EQ(state().source_processes, api::SourceProcesses::kRunning);
 }
 
 TEST_F(ControlServerTest, APutAgainStartsNothingAgain) {

@@ -75,7 +75,7 @@ TEST_F(MemoryDumpTest, EachContainersImagesAreInItsTreeAndThePodStaysFrozen) {
   ASSERT_OK(dump());
   EXPECT_EQ(read_text(at("memory.app") / "inventory.img"), "id-of-app\n");
   EXPECT_EQ(read_text(at("memory.other") / "inventory.img"), "id-of-other\n");
-  EXPECT_EQ(read_text(at("memory.app") / "config"), "ghost-limit 1G\n");
+  EXPECT_EQ(read_text(at("memory.app") / "config"), "ghost-limit 1G\nskip-in-flight\n");
   EXPECT_FALSE(fs::exists(at("memory.layer")));
   EXPECT_FALSE(fs::exists(at("work.app")));
   EXPECT_EQ(state(), api::SourceProcesses::kFrozen);
@@ -105,6 +105,19 @@ TEST_F(MemoryDumpTest, MeanwhileEachContainerIsFrozenByItself) {
   freeze();
   ASSERT_OK(dump());
   EXPECT_EQ(read_text(at("memory.app") / "inventory.img").substr(0, 2), "01");
+}
+
+TEST_F(MemoryDumpTest, ADumpThatLeavesAContainerRunningIsNone) {
+  const std::string container = "/transship-test-*/kubepods/pod" + kPod + "/container/";
+  install_runc("echo $id >$images/inventory.img; for f in /sys/fs/cgroup/freezer" + container +
+               "freezer.state; do test ! -e $f || echo THAWED >$f; done; for f in /sys/fs/cgroup" +
+               container + "cgroup.freeze; do test ! -e $f || echo 0 >$f; done");
+  freeze();
+  const Status refused = dump();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("let go"), std::string::npos) << refused.error().message;
+  EXPECT_TRUE(fs::is_empty(at("memory.app")));
+  EXPECT_EQ(state(), api::SourceProcesses::kFrozen);
 }
 
 TEST_F(MemoryDumpTest, AFailureSaysWhyAndLeavesNoImagesAndAFrozenPod) {
