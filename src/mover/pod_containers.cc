@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "mover/mount_table.h"
+#include "mover/mount_view.h"
 
 namespace transship::mover {
 namespace {
@@ -114,15 +115,28 @@ Result<UniqueFd> PodContainers::open_layer(const MoverContainer& container) cons
   return directory;
 }
 
-// As its first process sees it, which is the sandbox's: containers may have another one mounted
-// over it.
-Result<UniqueFd> PodContainers::open_shared_memory() const {
+Result<std::string> PodContainers::sandbox() const {
   auto pids = cgroups_.processes();
   if (!pids) return pids.error();
   auto first = first_process(node_.proc(), *pids);
   if (!first) return first.error().during("the pod's sandbox");
-  const std::string process = node_.proc() + "/" + std::to_string(*first);
-  auto directory = open_in_root(process, "dev/shm");
+  return node_.proc() + "/" + std::to_string(*first);
+}
+
+Result<UniqueFd> PodContainers::view_shared_memory() const {
+  auto process = sandbox();
+  if (!process) return process.error();
+  auto directory = open_shared_memory();
+  if (!directory) return directory.error();
+  return clone_mount_of(*process, directory->get(), "the pod's /dev/shm",
+                        volume_view(VolumeAccess::kRead));
+}
+
+// As the sandbox sees it: containers may have another one mounted over it.
+Result<UniqueFd> PodContainers::open_shared_memory() const {
+  auto process = sandbox();
+  if (!process) return process.error();
+  auto directory = open_in_root(*process, "dev/shm");
   if (!directory) return directory.error().during("the pod's /dev/shm");
   struct stat of_pod {};
   if (::fstat(directory->get(), &of_pod) != 0) return errno_error("stat the pod's /dev/shm", errno);

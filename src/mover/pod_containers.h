@@ -40,8 +40,12 @@ class PodContainers {
   // The tmpfs at /dev/shm that containerd has made for the pod. kPreconditionFailed where it is
   // the node's own.
   [[nodiscard]] Result<UniqueFd> open_shared_memory() const;
+  // As a copier is to see it (mount_view.h).
+  [[nodiscard]] Result<UniqueFd> view_shared_memory() const;
 
  private:
+  // The directory in /proc of the pod's first process, which is the sandbox's.
+  [[nodiscard]] Result<std::string> sandbox() const;
   PodContainers(const Node& node, PodCgroups cgroups) : node_(node), cgroups_(std::move(cgroups)) {}
 
   const Node& node_;

@@ -75,9 +75,11 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
     auto directory =
         destinations_.prepare(volume, /*kept=*/request.archive_directory.empty(), deadline);
     if (!directory) return directory.error();
+    auto view = node_.volume_view(directory->get(), VolumeAccess::kWrite);
+    if (!view) return view.error().during("volume " + volume.name);
     const bool is_volume = volume.kind == TreeKind::kVolume;
     volumes.push_back({volume.name,
-                       std::move(directory).value(),
+                       std::move(view).value(),
                        {},
                        is_volume && !volume.empty_dir,
                        volume.kind == TreeKind::kLayer});

@@ -70,7 +70,7 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
   for (const MoverVolume& volume : request.volumes) {
     // There is nothing before the dump.
     if (volume.kind == TreeKind::kMemory) continue;
-    auto directory = open_tree_of(request, volume);
+    auto directory = view_tree(request, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     auto report =
         scan_volume(volume.name, directory->get(), volume.kind == TreeKind::kLayer, deadline);
@@ -165,7 +165,7 @@ Status Sender::dump(const TaskRequest& request, const Deadline& deadline) {
 Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = open_tree_of(request, volume);
+    auto directory = view_tree(request, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     OpenVolume open{volume.name, std::move(directory).value()};
     open.projects = volume.kind == TreeKind::kVolume && !volume.empty_dir;
@@ -181,18 +181,6 @@ Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request)
   return volumes;
 }
 
-// What kubelet mounts, and we do with it until the pod has ended, does not concern these.
-Status Sender::hold_through_the_stop(const TaskRequest& request,
-                                     std::vector<OpenVolume>& volumes) const {
-  for (size_t i = 0; i < volumes.size(); ++i) {
-    if (!request.volumes[i].empty_dir) continue;
-    auto view = node_.private_view(volumes[i].directory.get());
-    if (!view) return view.error().during("volume " + volumes[i].name);
-    volumes[i].directory = std::move(view).value();
-  }
-  return {};
-}
-
 // One that was started anew has another layer than the one that was sent so far.
 Status Sender::check_same_containers(const TaskRequest& request) const {
   for (const api::MoverContainer& container : request.containers) {
@@ -205,13 +193,12 @@ Status Sender::check_same_containers(const TaskRequest& request) const {
   return {};
 }
 
-Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const Deadline& deadline,
+Status Sender::begin_session(const TaskRequest& request, const Deadline& deadline,
                              TaskProgress& progress) {
   if (live_ && live_->is_of(request.volumes)) return check_same_containers(request);
   if (live_) return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
   auto volumes = open_volumes(request);
   if (!volumes) return volumes.error();
-  if (pod_runs) TRANSSHIP_TRY(hold_through_the_stop(request, *volumes));
   auto session = LiveSession::open(config_, request.peer_host, compression_of(request),
                                    std::move(volumes).value(), deadline, progress);
   if (!session) return session.error();
@@ -225,7 +212,7 @@ Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const De
 Status Sender::pre_copy(const TaskRequest& request, const Deadline& deadline,
                         TaskProgress& progress) {
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/true, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
   transfer::RoundLimits limits{request.max_rounds, std::nullopt};
   if (request.max_final_round_milliseconds >= 0)
     limits.budget = std::chrono::milliseconds(request.max_final_round_milliseconds);
@@ -241,7 +228,7 @@ Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskPr
     return archive_volumes(config_, request, std::move(volumes).value(), deadline, progress);
   }
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/false, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
   const Status sent = live_->finish(deadline, progress);
   live_.reset();
   return sent;
@@ -283,13 +270,24 @@ Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
   return remove_migration_directory(node_, config_.migration_uid);
 }
 
+// What kubelet mounts, and we do with it until the pod has ended, does not concern the view.
+Result<UniqueFd> Sender::view_tree(const TaskRequest& request, const MoverVolume& tree) {
+  if (tree.kind == TreeKind::kSharedMemory) {
+    TRANSSHIP_TRY(require_pod(request));
+    auto pod = PodContainers::find(node_, request.pod_uid);
+    return pod ? pod->view_shared_memory() : Result<UniqueFd>(pod.error());
+  }
+  auto directory = open_tree_of(request, tree);
+  if (!directory) return directory.error();
+  return node_.volume_view(directory->get(), VolumeAccess::kRead);
+}
+
 Result<UniqueFd> Sender::open_tree_of(const TaskRequest& request, const MoverVolume& tree) {
   if (tree.kind == TreeKind::kVolume) return open_volume(request.pod_uid, tree);
   if (tree.kind == TreeKind::kMemory) return memory_.open(tree.name);
   TRANSSHIP_TRY(require_pod(request));
   auto pod = PodContainers::find(node_, request.pod_uid);
   if (!pod) return pod.error();
-  if (tree.kind == TreeKind::kSharedMemory) return pod->open_shared_memory();
   for (const api::MoverContainer& container : request.containers) {
     if (container.name == tree.container) return pod->open_layer(container);
   }
