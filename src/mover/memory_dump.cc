@@ -21,9 +21,9 @@ using api::MoverContainer;
 constexpr std::chrono::minutes kTimeout{10};
 constexpr const char* kRuncRoot = "/run/containerd/runc/k8s.io";  // containerd's, for Kubernetes
 constexpr const char* kConfig = "criu.conf";
-// Open files that have no name any more go along up to this size. A connection that nobody has
+// Open files that have no name any more go along up to this size.
 // accepted yet, a probe of the kubelet perhaps, is left behind.
-constexpr const char* kConfigText = "ghost-limit 1G\nskip-in-flight\n";
+constexpr const char* kConfigText = "ghost-limit 1G\n";
 constexpr size_t kLines = 3;
 
 std::string memory_tree(const MoverContainer& container) { return "memory." + container.name; }
@@ -162,6 +162,7 @@ Status MemoryDump::dump(const MoverContainer& container, const Deadline& deadlin
   const std::string working = trees_.path(work_tree(container));
   const NodeCommand command{
       {"runc", "--root", kRuncRoot, "checkpoint", "--leave-running", "--tcp-established",
+       "--tcp-skip-in-flight",  // accepted by nobody yet: a probe of the kubelet, say
        "--file-locks", "--image-path", images, "--work-path", working, container.id},
       {"CRIU_CONFIG_FILE=" + working + "/" + kConfig}};
   auto end = run_on_node(node_, command, mark_, deadline);
