@@ -22,7 +22,6 @@ constexpr std::chrono::minutes kTimeout{10};
 constexpr const char* kRuncRoot = "/run/containerd/runc/k8s.io";  // containerd's, for Kubernetes
 constexpr const char* kConfig = "criu.conf";
 // Open files that have no name any more go along up to this size.
-// accepted yet, a probe of the kubelet perhaps, is left behind.
 constexpr const char* kConfigText = "ghost-limit 1G\n";
 constexpr size_t kLines = 3;
 
