@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
 
 #include "runtime/overlay_mount.h"
 #include "runtime/tree_build.h"
@@ -17,7 +19,12 @@ Status apply_layer(const std::string& staged, const std::string& rootfs) {
   if (!S_ISDIR(status.st_mode)) {
     return Error{ErrorCode::kInvalid, "the layer that was moved, " + staged + ", is no directory"};
   }
-  const auto overlay = OverlayMount::find(rootfs);
+  // mountinfo has it without symbolic links.
+  char target[PATH_MAX];
+  if (::realpath(rootfs.c_str(), target) == nullptr) {
+    return errno_error("find the container's root " + rootfs, errno);
+  }
+  const auto overlay = OverlayMount::find(target);
   if (!overlay) return overlay.error();
   TRANSSHIP_TRY(overlay->unmount());
   Status built = empty_tree(overlay->upper);

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 
@@ -22,12 +23,15 @@ def goes_on(pod, beyond, name="count"):
     until(f"{name} goes on after {beyond}", lambda: numbers(pod, name)[0] > beyond)
 
 
-def moved(node, new_pod, programs, **claim):
-    """Pods as a migration leaves them: the containers `programs` ran in one, were frozen and dumped together, and are
-    dead; the other one has the claim. Returns that and the number at which the first container's count was frozen."""
+def moved(node, new_pod, programs, change=None, **claim):
+    """A pod as a migration leaves it, with its claim: the containers `programs` ran in another one, which `change` may have
+    changed, were frozen and dumped together, and are dead."""
     source = new_pod()
     containers = {name: source.container(name, *program) for name, program in programs.items()}
     for container in containers.values():
+        if change:
+            change(container)
+            container.write_config()
         container.expect("create")
         container.expect("start")
     until("it works", lambda: all(numbers(source, file)[0] > 1 for file in files(programs)))
@@ -55,7 +59,7 @@ def cut(node, new_pod, source, containers, **claim):
         node.run("runc", "--root", RUNC_ROOT, "kill", container.id, "KILL")
         node.run("runc", "--root", RUNC_ROOT, "resume", container.id)
         container.delete("runc")
-    target = new_pod(volume=source.volume)
+    target = new_pod(volume=source.volume, **({"shares_processes": True} if source.shares_processes else {}))
     target.write_claim(claimed, **claim)
     target.claimed = claimed
     return target
@@ -205,6 +209,105 @@ def shared_memory_and_ipc_come_once(node, new_pod):
 
 
 @test
+def processes_that_are_shared_keep_their_numbers(node, new_pod):
+    """CRIU's script is in the pod's PID namespace then."""
+    programs = {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")}
+    pod = moved(node, lambda **options: new_pod(**{"shares_processes": True, **options}), programs)
+    before = {name: numbers(pod, name)[0] for name in programs}
+    containers = [pod.container(name, *program) for name, program in programs.items()]
+    for container in containers:
+        container.expect("create")
+        equal("the number", numbers(pod, container.name)[0], before[container.name])
+        container.expect("start")
+    for name in programs:
+        goes_on(pod, before[name] + 1000, name)
+        equal("what went wrong by its own word", numbers(pod, name)[1], 0)
+
+
+@test
+def a_restricted_container_stays_restricted(node, new_pod):
+    def restrict(container):
+        node.must("chmod", "777", container.pod.volume)
+        container.config["process"].update({
+            "user": {"uid": 1000, "gid": 1000, "additionalGids": [2000]}, "noNewPrivileges": True,
+            "capabilities": {"bounding": [], "effective": [], "permitted": []}})
+        container.config["root"]["readonly"] = True
+        container.config["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO"}]}
+
+    def remember(container):
+        names = ("Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+        text = node.path(f"/proc/{container.pid()}/status").read_text()
+        return [line.split() for line in text.splitlines() if line.split(":")[0] in names]
+
+    source = new_pod()
+    container = source.container("c", *COUNT)
+    restrict(container)
+    container.write_config()
+    container.expect("create")
+    container.expect("start")
+    until("it counts", lambda: numbers(source)[0] > 10)
+    facts = remember(container)
+    pod = cut(node, new_pod, source, {"c": container})
+    before = numbers(pod)[0]
+    restored = pod.container("c", *COUNT)
+    restrict(restored)
+    restored.write_config()
+    restored.expect("create")
+    restored.expect("start")
+    goes_on(pod, before + 1000)
+    equal("what it may do", remember(restored), facts)
+    equal("its user", facts[0], ["Uid:", "1000", "1000", "1000", "1000"])
+
+
+class Terminal:
+    """What containerd's shim is for a container with a terminal: it is sent the terminal's other end."""
+
+    def __init__(self, node, name):
+        self.path = f"/run/{name}.socket"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(node.path(self.path)))
+        self.socket.listen()
+        self.socket.settimeout(20)
+
+    def take(self):
+        connection = self.socket.accept()[0]
+        _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
+        return descriptors[0]
+
+
+@test
+def a_terminal_is_the_new_one(node, new_pod):
+    program = ("sh", "-c", "count /volume/count & while read line; do echo heard $line; done")
+    source = new_pod()
+    ends = []
+
+    def create(container, name):
+        container.config["process"]["terminal"] = True
+        container.write_config()
+        terminal = Terminal(node, name)
+        code = container.call(*container.create_words("--console-socket", terminal.path)).returncode
+        equal(f"create: {container.said()}", code, 0)
+        ends.append(terminal.take())
+
+    container = source.container("c", *program)
+    create(container, "source")
+    container.expect("start")
+    until("it counts", lambda: numbers(source)[0] > 10)
+    pod = cut(node, new_pod, source, {"c": container})
+    before = numbers(pod)[0]
+    restored = pod.container("c", *program)
+    create(restored, "target")
+    restored.expect("start")
+    goes_on(pod, before + 1000)
+    os.write(ends[-1], b"you\n")
+    with os.fdopen(ends.pop(), "rb", buffering=0) as file:
+        equal("its echo", file.readline(), b"you\r\n")
+        equal("its answer", file.readline(), b"heard you\r\n")
+    os.close(ends.pop())
+
+
+@test
 def a_damaged_image_fails_and_nothing_starts(node, new_pod):
     pod = moved(node, new_pod, {"c": COUNT})
     before = numbers(pod)
@@ -288,8 +391,7 @@ def a_cold_start_lets_the_others_go_on(node, new_pod):
         pod.expect(name, "Running")
 
 
-@test
-def a_held_container_can_be_killed(node, new_pod):
+def killed_while_held(node, new_pod):
     pod = moved(node, new_pod, {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")})
     before = numbers(pod, "a")
     held = pod.container("a", "count", "/volume/a")
@@ -300,6 +402,16 @@ def a_held_container_can_be_killed(node, new_pod):
     equal("the number", numbers(pod, "a"), before)
     held.delete()
     pod.expect("a", "Restored")
+
+
+@test
+def a_held_container_can_be_killed(node, new_pod):
+    killed_while_held(node, new_pod)
+
+
+@test
+def a_held_container_of_shared_processes_can_be_killed(node, new_pod):
+    killed_while_held(node, lambda **options: new_pod(**{"shares_processes": True, **options}))
 
 
 def kill_create(container, when):

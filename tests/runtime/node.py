@@ -167,6 +167,8 @@ class Container:
         if kind == "sandbox":
             namespaces += [{"type": name} for name in ("network", "ipc", "uts")]
         else:
+            if self.pod.shares_processes:
+                namespaces[0]["path"] = f"/proc/{self.pod.pid}/ns/pid"
             namespaces += [{"type": name, "path": f"/proc/{self.pod.pid}/ns/{file}"}
                            for name, file in (("network", "net"), ("ipc", "ipc"), ("uts", "uts"))]
             config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/dev/shm"]
@@ -179,8 +181,8 @@ class Container:
     def call(self, *words, runtime=RUNTIME, **options):
         return self.node.run(runtime, "--root", RUNC_ROOT, "--log", self.log, "--log-format", "json", *words, **options)
 
-    def create_words(self):
-        return ["create", "--bundle", self.bundle, "--pid-file", self.pid_file, self.id]
+    def create_words(self, *options):
+        return ["create", *options, "--bundle", self.bundle, "--pid-file", self.pid_file, self.id]
 
     def create(self, runtime=RUNTIME):
         """Its standard output and error are a pipe, as containerd's are."""
@@ -247,7 +249,8 @@ class Container:
 class Pod:
     """A sandbox and what its containers share. The volume may be one that was moved: that of another pod."""
 
-    def __init__(self, node, volume=None):
+    def __init__(self, node, volume=None, shares_processes=False):
+        self.shares_processes = shares_processes
         self.node, self.uid = node, f"11111111-2222-3333-4444-{node.count:012d}"
         self.sandbox_id, self.pid = None, None
         self.sandbox = Container(self, "", ["sleep", "1000000"], kind="sandbox")
