@@ -192,9 +192,12 @@ int create_claimed(const Call& call, const Bundle& bundle, const PodClaim& pod) 
                      claim.error().message);
   }
   if (!claim->has_value()) return call.pass_on();
-  if (!call.arguments.unknown.empty() || !is_plain_name(call.arguments.id())) {
-    return call.fail("the option " + call.arguments.unknown +
-                     " of create is not known, so nothing of a pod that is restored is started");
+  if (!call.arguments.unknown.empty()) {
+    return call.fail("create has the option " + call.arguments.unknown +
+                     ", which is not known here, so nothing of a pod that is restored is created");
+  }
+  if (!is_plain_name(call.arguments.id())) {
+    return call.fail("the container's ID \"" + call.arguments.id() + "\" is no plain name");
   }
   if ((*claim)->skips(bundle.container)) return create_skipped(call, bundle, pod);
   const ClaimedContainer* container = (*claim)->find(bundle.container);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <climits>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -129,12 +130,21 @@ Result<Freezer> Freezer::of(const std::string& process, const std::string& outsi
 }
 
 void Freezer::end(const std::string& directory, std::initializer_list<pid_t> spared) {
-  for (const auto& pid : processes(directory)) {
-    int number = 0;
-    const auto read = std::from_chars(pid.data(), pid.data() + pid.size(), number);
-    if (read.ec != std::errc() || number <= 1) continue;
-    if (std::find(spared.begin(), spared.end(), number) == spared.end()) {
-      (void)::kill(number, SIGKILL);
+  // A container may have made control groups below its own.
+  std::vector<std::string> all = {directory};
+  std::error_code ignored;
+  for (std::filesystem::recursive_directory_iterator each(directory, ignored), last; each != last;
+       each.increment(ignored)) {
+    if (each->is_directory(ignored)) all.push_back(each->path());
+  }
+  for (const auto& group : all) {
+    for (const auto& pid : processes(group)) {
+      int number = 0;
+      const auto read = std::from_chars(pid.data(), pid.data() + pid.size(), number);
+      if (read.ec != std::errc() || number <= 1) continue;
+      if (std::find(spared.begin(), spared.end(), number) == spared.end()) {
+        (void)::kill(number, SIGKILL);
+      }
     }
   }
   (void)write_text(directory + "/freezer.state", "THAWED");
@@ -145,7 +155,7 @@ Status Freezer::let_out_ours() const {
   const std::string own = mount_namespace("self");
   for (const auto& pid : processes(directory_)) {
     if (mount_namespace(pid) != own) continue;
-    const Status moved = write_text(outside_ + "/cgroup.procs", pid);
+    Status moved = write_text(outside_ + "/cgroup.procs", pid);
     if (!moved.ok() && mount_namespace(pid) == own) return moved;
   }
   return {};

@@ -29,8 +29,8 @@ class Freezer {
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
-  // Has all that is in the control group at `directory` end, but those spared: killed, then thawed,
-  // so that not one instruction is run. A control group that is gone is OK.
+  // Has all that is in the control group at `directory`, and below it, end, but those spared:
+  // killed, then thawed, so that not one instruction is run. A control group that is gone is OK.
   static void end(const std::string& directory, std::initializer_list<pid_t> spared = {});
 
  private:

@@ -27,6 +27,7 @@ Result<Settings> read_settings(const std::string& file) {
   if (!text->has_value()) return settings;
   try {
     const json value = json::parse(**text);
+    if (!value.is_object()) return Error{ErrorCode::kCorrupt, file + ": there is no setting in it"};
     for (const auto& [key, each] : value.items()) {
       if (key == "runc") {
         settings.runc = each.get<std::string>();

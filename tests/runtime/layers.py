@@ -217,6 +217,18 @@ def a_claim_that_is_forged_or_damaged_starts_nothing(node, new_pod):
 
 
 @test
+def an_option_that_is_not_known_is_runcs_unless_there_is_a_claim(node, new_pod):
+    pod = new_pod()
+    container = pod.container("c", *IDLE)
+    equal("create", container.call(*container.create_words("--of-runc-9", "value")).returncode, 1)
+    equal("what runc said", container.said(), "flag provided but not defined: -of-runc-9")
+    pod.write_claim({"c": (staged_layer(node, "option"), "")})
+    equal("create", container.call(*container.create_words("--of-runc-9", "value")).returncode, 1)
+    contains("what it said", container.said(), "transship: create has the option --of-runc-9")
+    pod.expect("c", "Pending")
+
+
+@test
 def what_a_claim_says_besides_is_ignored(node, new_pod):
     """Mounts and devices come from the pod's own specification."""
     pod = new_pod()

@@ -83,6 +83,17 @@ def goes_on_at_the_very_instruction(node, new_pod):
     equal("what is left of the restore", os.listdir(node.path("/run/transship/restore")), [])
 
 
+@test
+def a_nodes_own_criu_settings_change_nothing(node, new_pod):
+    settings = node.path("/etc/criu/runc.conf")
+    node.must("mkdir", "-p", "/etc/criu")
+    settings.write_text("ghost-limit 1M\naction-script /bin/true\n", encoding="utf-8")
+    try:
+        goes_on_at_the_very_instruction(node, new_pod)
+    finally:
+        settings.unlink()
+
+
 def open_files_of_ours(node, container):
     descriptors = node.path(f"/proc/{container.pid()}/fd")
     return [link for link in (os.readlink(descriptors / name) for name in os.listdir(descriptors)) if "transship" in link]
@@ -432,13 +443,16 @@ def kill_create(container, when):
     return ended is None
 
 
-def killed_at(node, new_pod, what, when):
+def killed_at(node, new_pod, what, when, containerd_deletes=False):
     pod = moved(node, new_pod, {"c": COUNT})
     frozen = numbers(pod)
     container = pod.container("c", *COUNT)
     if not kill_create(container, lambda: when(pod, container)):
         raise Failure(f"create ended before {what}")
     control_group = node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/{container.id}")
+    if containerd_deletes:
+        container.delete()
+        until("nothing is left of it", lambda: not processes(control_group))
     equal("the number after the kill", numbers(pod), frozen)
     again = pod.container("c", *COUNT)
     code = again.create()
@@ -492,6 +506,12 @@ def killed_when_criu_has_begun(node, new_pod):
 def killed_when_it_is_to_be_frozen(node, new_pod):
     killed_at(node, new_pod, "it was frozen",
               lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists())
+
+
+@test
+def killed_when_it_is_to_be_frozen_and_deleted(node, new_pod):
+    killed_at(node, new_pod, "it was frozen",
+              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists(), containerd_deletes=True)
 
 
 @test
