@@ -49,6 +49,7 @@ Bundle bundle_of(const std::string& directory, const json& config) {
   if (!bundle.rootfs.starts_with('/')) bundle.rootfs = directory + "/" + bundle.rootfs;
   for (const json& each : member(member(config, "linux"), "namespaces")) {
     if (text_of(each, "type") == "network") bundle.network_namespace = text_of(each, "path");
+    if (text_of(each, "type") == "user") bundle.user_namespace = true;
   }
   for (const json& each : member(config, "mounts")) {
     bundle.mounts.push_back(

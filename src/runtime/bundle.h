@@ -26,6 +26,7 @@ struct Bundle {
 
   std::string rootfs;             // absolute
   std::string network_namespace;  // its path; empty: the node's, or one that runc makes
+  bool user_namespace = false;    // of the pod's own (hostUsers: false)
   std::vector<BundleMount> mounts;
 };
 

@@ -106,6 +106,10 @@ class ClaimedCreate {
 
   Status prepare() const {
     TRANSSHIP_TRY(note(!container_.memory.empty()));
+    if (bundle_.user_namespace) {
+      return Error{ErrorCode::kPreconditionFailed,
+                   "its pod has a user namespace (hostUsers: false), which cannot be restored"};
+    }
     if (!container_.memory.empty()) {
       struct stat images {};
       if (::stat((container_.memory + "/inventory.img").c_str(), &images) != 0) {

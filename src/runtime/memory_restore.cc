@@ -196,7 +196,7 @@ Status restore_memory(const Settings& settings, const Runc& runc, const Argument
   const auto links = Scratch::make(images.directory + ".restore");
   if (!links) return links.error();
   TRANSSHIP_TRY(link_images(images, links->path()));
-  const Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links);
+  Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links);
   if (restored.ok()) return restored;
   const Error told = with_log(restored.error(), *scratch / "restore.log", log);
   (void)runc.run_aside({"delete", "--force", arguments.id()});

@@ -107,7 +107,7 @@ class ClaimedStart {
 
   Status release() const {
     if (container_.network_namespace.empty()) return {};
-    const Status released = release_network(container_.network_namespace, claim_.old_address);
+    Status released = release_network(container_.network_namespace, claim_.old_address);
     if (released.ok() || released.error().code != ErrorCode::kPreconditionFailed) return released;
     // The application will notice by its own timeouts.
     write_log(call_.arguments, "warning", released.error().message);

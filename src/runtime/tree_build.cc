@@ -110,7 +110,7 @@ Status build_tree(const std::string& from, const std::string& to, BuildMode mode
   if (!source.valid()) return errno_error("open " + from, errno);
   const UniqueFd destination(::open(to.c_str(), kDirectory));
   if (!destination.valid()) return errno_error("open " + to, errno);
-  const Status built = Builder(mode).directory(source.get(), destination.get(), "");
+  Status built = Builder(mode).directory(source.get(), destination.get(), "");
   return built.ok() ? built : built.error().during("build " + from + " in " + to);
 }
 

@@ -107,6 +107,36 @@ def a_create_that_fails_is_tried_again_in_another_snapshot(node, new_pod):
 
 
 @test
+def a_root_of_many_layers_is_mounted_again(node, new_pod):
+    """containerd names them relative to the snapshots' directory where they would not fit into a mount's options."""
+    pod = new_pod()
+    pod.write_claim({"c": (staged_layer(node, "many"), "")})
+    container = pod.container("c", *IDLE)
+    names = [f"layer-with-a-long-name-{number}" for number in range(100)]
+    for name in names:
+        node.must("mkdir", "-p", f"/data/snapshots/{name}/fs")
+    lower = ":".join(f"{name}/fs" for name in names) + ":/data/lower"
+    node.must("umount", f"{container.bundle}/rootfs")
+    node.must("sh", "-c", 'cd /data/snapshots && exec busybox mount -t overlay overlay -o "$0" "$1"',
+              f"lowerdir={lower},upperdir={container.snapshot}/fs,workdir={container.snapshot}/work",
+              f"{container.bundle}/rootfs")
+    container.expect("create")
+    container.expect("start")
+    check_layer(container)
+
+
+@test
+def a_pod_with_a_user_namespace_is_refused(node, new_pod):
+    pod = new_pod()
+    pod.write_claim({"c": (staged_layer(node, "users"), "")})
+    container = pod.container("c", *IDLE)
+    container.config["linux"]["namespaces"].append({"type": "user"})
+    container.write_config()
+    equal("create", container.create(), 1)
+    contains("why", container.said(), "hostUsers: false")
+
+
+@test
 def a_layer_is_copied_where_it_cannot_be_linked(node, new_pod):
     staged = staged_layer(node, "far")
     node.must("mkdir", "-p", "/run/far")

@@ -50,6 +50,7 @@ TEST(Bundle, HasWhatContainerdSaysOfTheContainer) {
   EXPECT_EQ(bundle->container, "web");
   EXPECT_EQ(bundle->rootfs, "/b/rootfs");
   EXPECT_EQ(bundle->network_namespace, "/proc/12/ns/net");
+  EXPECT_FALSE(bundle->user_namespace);
   EXPECT_THAT(bundle->mounts, Contains(BundleMount{"/dev/shm", "bind", "/run/s/shm"}));
 }
 
@@ -58,6 +59,11 @@ TEST(Bundle, OfSomebodyElsesContainerHasNothing) {
   ASSERT_TRUE(bundle.ok());
   EXPECT_EQ(bundle->container_type, "");
   EXPECT_EQ(bundle->rootfs, "/r");
+}
+
+TEST(Bundle, MayHaveAUserNamespace) {
+  EXPECT_TRUE(
+      parse_bundle("/b", R"({"linux": {"namespaces": [{"type": "user"}]}})")->user_namespace);
 }
 
 TEST(Bundle, ThatIsDamagedIsAnError) {
