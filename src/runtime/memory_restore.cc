@@ -67,7 +67,7 @@ Status link_images(const MemoryImages& images, const std::string& to) {
   if (!names) return names.error().during("list " + images.directory);
   for (const auto& name : *names) {
     if (!images.first && is_shared_ipc(name)) continue;
-    const std::string link = to + "/" + name;
+    const std::string link = std::string(to).append("/").append(name);
     if (::linkat(directory.get(), name.c_str(), AT_FDCWD, link.c_str(), 0) != 0) {
       return errno_error("link " + link, errno);
     }

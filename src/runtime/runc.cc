@@ -28,7 +28,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 // runc finds CRIU by PATH only.
 std::string path_for(const Settings& settings) {
   const char* own = ::getenv("PATH");
-  const std::string path = own != nullptr && *own != '\0' ? own : kDefaultPath;
+  std::string path = own != nullptr && *own != '\0' ? own : kDefaultPath;
   if (settings.criu.empty()) return path;
   return settings.criu.substr(0, settings.criu.rfind('/')) + ":" + path;
 }

@@ -34,7 +34,8 @@ Result<Settings> read_settings(const std::string& file) {
       } else if (key == "criu") {
         settings.criu = each.get<std::string>();
       } else {
-        return Error{ErrorCode::kInvalid, file + ": there is no setting " + key};
+        return Error{ErrorCode::kInvalid,
+                     std::string(file).append(": there is no setting ").append(key)};
       }
     }
   } catch (const json::exception& problem) {

@@ -20,6 +20,11 @@ constexpr int kDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 Status remove_children(int directory, const std::string& path);
 
+// Below the top, whose path is empty.
+std::string child_of(const std::string& path, const std::string& name) {
+  return path.empty() ? name : std::string(path).append("/").append(name);
+}
+
 Status remove_name(int parent, const std::string& name, const std::string& path) {
   if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return {};
   if (errno != EISDIR && errno != EPERM) return errno_error("remove " + path, errno);
@@ -36,7 +41,7 @@ Status remove_children(int directory, const std::string& path) {
   auto names = list_directory(directory);
   if (!names) return names.error().during("list " + path);
   for (const auto& name : *names) {
-    TRANSSHIP_TRY(remove_name(directory, name, path + "/" + name));
+    TRANSSHIP_TRY(remove_name(directory, name, child_of(path, name)));
   }
   return {};
 }
@@ -51,7 +56,7 @@ class Builder {
     auto names = list_directory(from);
     if (!names) return names.error().during("list " + path);
     for (const auto& name : *names) {
-      TRANSSHIP_TRY(entry(from, to, name, path.empty() ? name : path + "/" + name));
+      TRANSSHIP_TRY(entry(from, to, name, child_of(path, name)));
     }
     return copy_attributes(from, to, path);
   }

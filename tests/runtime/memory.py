@@ -337,6 +337,25 @@ def a_damaged_image_fails_and_nothing_starts(node, new_pod):
 
 
 @test
+def a_control_group_that_cannot_be_frozen_fails(node, new_pod):
+    """It holds transship-runtime itself: nothing runs all the same."""
+    pod = moved(node, new_pod, {"c": COUNT})
+    before = numbers(pod)
+    container = pod.container("c", *COUNT)
+    container.config["linux"]["cgroupsPath"] = f"{node.cgroup}/outer"
+    container.write_config()
+    inner = f"/sys/fs/cgroup/freezer{node.cgroup}/outer/inner"
+    node.must("mkdir", "-p", inner)
+    done = node.run("sh", "-c", f'echo $$ >{inner}/cgroup.procs; exec "$@"', "sh", RUNTIME, "--root", RUNC_ROOT, "--log",
+                    container.log, "--log-format", "json", *container.create_words())
+    equal("create", done.returncode, 1)
+    contains("why", container.said(), "holds transship-runtime itself")
+    pod.expect("c", "Failed")
+    equal("the number", numbers(pod), before)
+    equal("its processes", processes(node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/outer")), [])
+
+
+@test
 def memory_that_a_reboot_took_fails(node, new_pod):
     pod = moved(node, new_pod, {"c": COUNT})
     node.must("rm", "-r", pod.claimed["c"][1])
