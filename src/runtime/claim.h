@@ -24,7 +24,7 @@
 namespace transship::runtime {
 
 inline constexpr std::string_view kClaimsDirectory = "/var/lib/transship/claims";  // of the node
-// Holds an empty file POD-UID for each sandbox that runs under transship-runtime; of the node.
+// Holds a file POD-UID for each pod that runs under transship-runtime; of the node.
 inline constexpr std::string_view kSandboxesDirectory = "/run/transship/sandboxes";
 
 struct ClaimedContainer {

@@ -8,11 +8,11 @@
 #include "runtime/bundle.h"
 #include "runtime/claim.h"
 #include "runtime/claim_text.h"
-#include "runtime/durable_file.h"
 #include "runtime/layer.h"
 #include "runtime/memory_restore.h"
 #include "runtime/pod_network.h"
 #include "runtime/restored_container.h"
+#include "runtime/sandbox_mark.h"
 #include "runtime/shared_memory.h"
 
 namespace transship::runtime {
@@ -169,8 +169,7 @@ class ClaimedCreate {
 };
 
 int create_sandbox(const Call& call, const Bundle& bundle) {
-  Status marked = make_directories(call.settings.sandboxes);
-  if (marked.ok()) marked = replace_file(call.settings.sandboxes + "/" + bundle.pod_uid, "");
+  const Status marked = mark_sandbox(call.settings, bundle.pod_uid, call.arguments.id());
   if (!marked.ok()) return call.fail(marked.error().message);
   return call.pass_on();
 }

@@ -9,6 +9,7 @@
 #include "runtime/memory_restore.h"
 #include "runtime/pod_network.h"
 #include "runtime/restored_container.h"
+#include "runtime/sandbox_mark.h"
 
 namespace transship::runtime {
 namespace {
@@ -168,12 +169,15 @@ int kill(const Call& call) {
 
 int remove(const Call& call) {
   const auto container = find_restored(call.settings, call.arguments.id());
-  if (!container || !container->has_value()) return call.pass_on();
+  const bool restored = container && container->has_value();
+  if (!restored && !is_marked_sandbox(call.settings, call.arguments.id())) return call.pass_on();
   // What a restore has left that was killed, runc does not know.
-  discard_restore(call.settings, call.arguments.id());
+  if (restored) discard_restore(call.settings, call.arguments.id());
   const auto status = call.runc.run(call.words);
   if (!status) return call.fail(status.error().message);
-  if (*status == 0) (void)remove_restored(call.settings, call.arguments.id());
+  if (*status != 0) return *status;
+  unmark_sandbox(call.settings, call.arguments.id());
+  (void)remove_restored(call.settings, call.arguments.id());
   return *status;
 }
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 from checks import contains, equal, test
-from node import RUNTIME, until
+from node import RUNTIME, Container, until
 
 
 @test
@@ -58,6 +58,14 @@ def a_sandbox_leaves_a_mark(node, new_pod):
     pod = new_pod()
     mark = node.path(f"/run/transship/sandboxes/{pod.uid}")
     equal("the mark", mark.is_file(), True)
+    # kubelet may make another one before it takes the first away.
+    again = Container(pod, "", ["sleep", "1000000"], kind="sandbox")
+    again.expect("create")
+    equal("delete", pod.sandbox.delete(), 0)
+    equal("the mark of the other one", mark.read_text(), again.id)
+    equal("delete", again.delete(), 0)
+    equal("what is left", os.listdir(mark.parent), [".pods"])
+    equal("what is left", os.listdir(mark.parent / ".pods"), [])
 
 
 @test
