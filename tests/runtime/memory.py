@@ -223,6 +223,35 @@ def shared_memory_and_ipc_come_once(node, new_pod):
 
 
 @test
+def what_stays_of_the_source_pod_and_what_does_not(node, new_pod):
+    source = new_pod()
+    container = source.container("c", *COUNT)
+    container.config["process"]["env"].append("OF=source")
+    container.write_config()
+    container.expect("create")
+    container.expect("start")
+    node.must("nsenter", "--target", source.pid, "--uts", "hostname", "source-pod")
+    done = container.call("exec", "--detach", container.id, "sleep", "987654", stdout=subprocess.DEVNULL)
+    equal("exec", done.returncode, 0)
+    until("it counts", lambda: numbers(source)[0] > 10)
+    pod = cut(node, new_pod, source, {"c": container})
+    before = numbers(pod)[0]
+    node.must("nsenter", "--target", pod.pid, "--uts", "hostname", "target-pod")
+    restored = pod.container("c", *COUNT)
+    restored.config["process"]["env"].append("OF=target")
+    restored.write_config()
+    restored.expect("create")
+    restored.expect("start")
+    goes_on(pod, before + 1000)
+    process = node.path(f"/proc/{restored.pid()}")
+    contains("its environment", (process / "environ").read_text(), "OF=source")
+    equal("its hostname", node.must("nsenter", "--target", restored.pid(), "--uts", "hostname"), "source-pod\n")
+    offset = next(line.split() for line in (process / "timens_offsets").read_text().splitlines() if "monotonic" in line)
+    equal("its monotonic clock is behind the node's", int(offset[1]) < 0, True)
+    equal("processes", len(processes(node.path(f"/sys/fs/cgroup/freezer{node.cgroup}/{restored.id}"))), 1)
+
+
+@test
 def processes_that_are_shared_keep_their_numbers(node, new_pod):
     """CRIU's script is in the pod's PID namespace then."""
     programs = {"a": ("count", "/volume/a"), "b": ("count", "/volume/b")}

@@ -69,6 +69,19 @@ Connection connect_from(const char* source) {
   return made;
 }
 
+// Connected to port 9 of 127.0.0.1, where nobody is.
+UniqueFd udp_from(const char* source) {
+  UniqueFd made(::socket(AF_INET, SOCK_DGRAM, 0));
+  sockaddr_in own{}, peer{};
+  own.sin_family = peer.sin_family = AF_INET;
+  peer.sin_port = htons(9);
+  ::inet_pton(AF_INET, source, &own.sin_addr);
+  ::inet_pton(AF_INET, "127.0.0.1", &peer.sin_addr);
+  EXPECT_EQ(::bind(made.get(), reinterpret_cast<sockaddr*>(&own), sizeof own), 0);
+  EXPECT_EQ(::connect(made.get(), reinterpret_cast<sockaddr*>(&peer), sizeof peer), 0);
+  return made;
+}
+
 TEST_F(PodNetwork, IsHeldAndLetGoOnEveryInterface) {
   for (int again = 0; again < 2; ++again) {
     const Status held = hold_network(kHere, "10.8.0.2");
@@ -120,6 +133,17 @@ TEST_F(PodNetwork, EndsConnectionsFromTheOldAddressOnly) {
   EXPECT_EQ(::write(other.client.get(), "x", 1), 1);
   EXPECT_EQ(::recv(other.server.get(), &byte, 1, 0), 1);
   EXPECT_EQ(byte, 'x');
+}
+
+TEST_F(PodNetwork, EndsConnectedUdpSocketsFromTheOldAddressOnly) {
+  ASSERT_EQ(output("ip address add 10.8.0.2/32 dev lo"), "");
+  const UniqueFd old = udp_from("10.8.0.2"), other = udp_from("127.0.0.1");
+  ASSERT_TRUE(release_network(kHere, "10.8.0.2").ok());
+  char byte = 0;
+  EXPECT_EQ(::recv(old.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, ECONNABORTED);
+  EXPECT_EQ(::recv(other.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, EAGAIN);
 }
 
 TEST_F(PodNetwork, ThatIsNotThereIsAnError) {
