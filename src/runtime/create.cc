@@ -202,6 +202,10 @@ int create_claimed(const Call& call, const Bundle& bundle, const PodClaim& pod) 
   if (!is_plain_name(call.arguments.id())) {
     return call.fail("the container's ID \"" + call.arguments.id() + "\" is no plain name");
   }
+  if (bundle.container.empty()) {
+    return call.fail("containerd does not say the name of the container " + call.arguments.id() +
+                     ", so nothing of a pod that is restored is created");
+  }
   if ((*claim)->skips(bundle.container)) return create_skipped(call, bundle, pod);
   const ClaimedContainer* container = (*claim)->find(bundle.container);
   if (container == nullptr) return call.pass_on();

@@ -25,11 +25,13 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return all;
 }
 
-// runc finds CRIU by PATH only.
+// runc finds CRIU by PATH only: the one that the settings name, the node's own, or one beside us.
 std::string path_for(const Settings& settings) {
   const char* own = ::getenv("PATH");
   std::string path = own != nullptr && *own != '\0' ? own : kDefaultPath;
-  if (settings.criu.empty()) return path;
+  if (settings.criu.empty()) {
+    return path.append(":").append(settings.self, 0, settings.self.rfind('/'));
+  }
   return settings.criu.substr(0, settings.criu.rfind('/')) + ":" + path;
 }
 

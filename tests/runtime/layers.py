@@ -259,6 +259,17 @@ def an_option_that_is_not_known_is_runcs_unless_there_is_a_claim(node, new_pod):
 
 
 @test
+def a_container_without_a_name_is_not_created_where_there_is_a_claim(node, new_pod):
+    pod = new_pod()
+    pod.write_claim({"c": (staged_layer(node, "name"), "")})
+    container = pod.container("c", *IDLE)
+    del container.config["annotations"]["io.kubernetes.cri.container-name"]
+    container.write_config()
+    equal("create", container.create(), 1)
+    contains("why", container.said(), "does not say the name")
+
+
+@test
 def what_a_claim_says_besides_is_ignored(node, new_pod):
     """Mounts and devices come from the pod's own specification."""
     pod = new_pod()
