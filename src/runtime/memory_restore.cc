@@ -98,6 +98,10 @@ Status run_restore(const Settings& settings, const Runc& runc, const Arguments& 
                    const Bundle& bundle, const Scratch& scratch, const Scratch& images) {
   const std::string socket = scratch / kSocket;
   const std::string options = scratch / "criu.conf";
+  // CRIU would resume the processes without it.
+  if (::access(settings.self.c_str(), X_OK) != 0) {
+    return errno_error("run " + settings.self + " as CRIU's action script", errno);
+  }
   TRANSSHIP_TRY(replace_file(options, "action-script " + settings.self + "\n"));
   const auto outside = Freezer::own_path();
   if (!outside) return outside.error();

@@ -4,16 +4,21 @@
 
 #include <climits>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "runtime/durable_file.h"
 
 namespace transship::runtime {
 namespace {
 
+// Where it was replaced since this process began, the one that has taken its place.
 std::string own_path() {
+  constexpr std::string_view kReplaced = " (deleted)";
   char path[PATH_MAX];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
-  return n > 0 ? std::string(path, static_cast<size_t>(n)) : std::string();
+  std::string own(path, n > 0 ? static_cast<size_t>(n) : 0);
+  if (own.ends_with(kReplaced)) own.resize(own.size() - kReplaced.size());
+  return own;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """Memory: what goes on, from which instruction, and what does not start."""
 
+import fcntl
 import json
 import os
 import random
@@ -95,6 +96,38 @@ def a_nodes_own_criu_settings_change_nothing(node, new_pod):
         goes_on_at_the_very_instruction(node, new_pod)
     finally:
         settings.unlink()
+
+
+@test
+def a_runtime_that_is_replaced_meanwhile_restores_all_the_same(node, new_pod):
+    """As its installer does on an update."""
+    pod = moved(node, new_pod, {"c": COUNT})
+    frozen = numbers(pod)
+    container = pod.container("c", *COUNT)
+    copy = f"{RUNTIME}.copy"
+    node.must("cp", RUNTIME, copy)
+    with open(pod.claim / ".lock", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        read, write = os.pipe()
+        process = subprocess.Popen(
+            node.words(RUNTIME, "--root", RUNC_ROOT, "--log", container.log, "--log-format", "json",
+                       *container.create_words()), stdin=subprocess.DEVNULL, stdout=write, stderr=write)
+        os.close(write)
+        container.output = read
+        until("it waits", lambda: waits_for_lock(process.pid))
+        node.must("mv", copy, RUNTIME)
+    equal("create", process.wait(), 0)
+    equal("the number when it is restored", numbers(pod), frozen)
+    container.expect("start")
+    goes_on(pod, frozen[0] + 1000)
+
+
+def waits_for_lock(pid):
+    """Whether the process itself (nsenter has become it) or its child does."""
+    with open("/proc/locks", encoding="utf-8") as locks:
+        waiting = [line.split()[5] for line in locks if "->" in line]
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as children:
+        return bool({str(pid), *children.read().split()} & set(waiting))
 
 
 def open_files_of_ours(node, container):
@@ -193,6 +226,24 @@ def attach(node, pod, address):
     node.must("ip", "link", "set", "veth-a", "up")
     for words in (("address", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
         node.must("nsenter", "--target", pod.pid, "--net", "ip", *words)
+
+
+@test
+def the_nodes_own_network_is_not_held(node, new_pod):
+    def join(container):
+        namespaces = container.config["linux"]["namespaces"]
+        container.config["linux"]["namespaces"] = [each for each in namespaces if each["type"] != "network"]
+        container.write_config()
+
+    pod = moved(node, new_pod, {"c": COUNT}, change=join, old_address="10.77.0.2")
+    before = numbers(pod)[0]
+    container = pod.container("c", *COUNT)
+    join(container)
+    container.expect("create")
+    equal("what holds the node's network", "blackhole" in node.must("tc", "qdisc", "show"), False)
+    equal("the old address", "10.77.0.2" in node.must("ip", "address"), False)
+    container.expect("start")
+    goes_on(pod, before + 1000)
 
 
 @test
