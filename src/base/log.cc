@@ -111,6 +111,19 @@ void initialize(std::string_view component, Level level) {
   logger() = make_logger(component, level);
 }
 
+std::string_view level_name() {
+  switch (logger()->level()) {
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::warn:
+      return "warning";
+    case spdlog::level::err:
+      return "error";
+    default:
+      return "info";
+  }
+}
+
 bool parse_level(std::string_view text, Level& level) {
   if (text == "debug")
     level = Level::kDebug;

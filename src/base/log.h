@@ -25,6 +25,9 @@ void initialize(std::string_view component, Level level);
 // "debug", "info", "warning" or "error"; anything else is false and leaves `level` alone.
 bool parse_level(std::string_view text, Level& level);
 
+// The name of the level that is set.
+std::string_view level_name();
+
 void debug(std::string_view message, Fields fields = {});
 void info(std::string_view message, Fields fields = {});
 void warning(std::string_view message, Fields fields = {});

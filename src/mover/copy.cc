@@ -1,24 +1,20 @@
 #include "mover/copy.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "api/mover_protocol.h"
-#include "base/log.h"
 #include "base/unique_fd.h"
+#include "mover/copier.h"
 #include "pki/certificates.h"
-#include "transfer/send_session.h"
 
 namespace transship::mover {
 namespace {
@@ -37,6 +33,9 @@ Result<UniqueFd> open_directory(const std::string& path) {
 }
 
 Result<UniqueFd> open_or_make_directory(const std::string& path) {
+  // First, since to make what is there already waits for a file system that is frozen.
+  auto there = open_directory(path);
+  if (there || there.error().code != ErrorCode::kNotFound) return there;
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return errno_error("make " + path, errno);
   }
@@ -73,21 +72,16 @@ class Credentials {
     TRANSSHIP_TRY(credentials->write("receiver", made->ca, made->receiver));
     return credentials;
   }
-  explicit Credentials(fs::path top) : top_(std::move(top)), owner_(::getpid()) {}
+  explicit Credentials(fs::path top) : top_(std::move(top)) {}
   ~Credentials() {
     std::error_code ignored;
-    if (::getpid() == owner_) fs::remove_all(top_, ignored);
+    fs::remove_all(top_, ignored);
   }
   Credentials(const Credentials&) = delete;
   Credentials& operator=(const Credentials&) = delete;
 
-  [[nodiscard]] transfer::TlsOptions options(const std::string& uid, api::MoverRole own) const {
-    const bool sends = own == api::MoverRole::kSender;
-    transfer::TlsOptions options;
-    options.directory = (top_ / std::string(api::to_string(own))).string();
-    options.expected_name =
-        api::mover_name(uid, sends ? api::MoverRole::kReceiver : api::MoverRole::kSender, kEpoch);
-    return options;
+  [[nodiscard]] std::string directory(api::MoverRole role) const {
+    return (top_ / std::string(api::to_string(role))).string();
   }
 
  private:
@@ -108,58 +102,6 @@ class Credentials {
   }
 
   fs::path top_;
-  pid_t owner_;
-};
-
-// The receiver's process: tells its port, takes the tree, and says by its status whether it did.
-// Why not, the sender hears over the session.
-int receive(const Credentials& credentials, const std::string& uid, int to, bool resume,
-            bool projects, int tell_port) {
-  const auto complain = [](const Error& error) {
-    log::error("receiver", {{"error", error.message}});
-    return EXIT_FAILURE;
-  };
-  auto listener = transfer::TlsListener::listen(
-      "127.0.0.1", 0, credentials.options(uid, api::MoverRole::kReceiver));
-  if (!listener) return complain(listener.error());
-  const uint16_t port = listener->port();
-  if (::write(tell_port, &port, sizeof port) != sizeof port) return EXIT_FAILURE;
-  const std::vector<transfer::SessionVolume> volumes = {{kVolume, to, {}, nullptr, projects}};
-  transfer::SessionOptions options;
-  options.resume = resume;
-  auto received = transfer::receive_session(*listener, {uid, kEpoch}, volumes, options);
-  if (received) return EXIT_SUCCESS;
-  log::debug("receiver", {{"error", received.error().message}});
-  return EXIT_FAILURE;
-}
-
-// The receiver's process: ended and waited for, whatever happens.
-class Child {
- public:
-  explicit Child(pid_t pid) : pid_(pid) {}
-  ~Child() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  bool succeeded() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) continue;
-    pid_ = 0;
-    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
-  }
-
-  [[nodiscard]] bool has_ended() const {
-    siginfo_t info{};
-    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid == pid_;
-  }
-
- private:
-  pid_t pid_;
 };
 
 Status run_between(const std::string& command, int next) {
@@ -169,102 +111,146 @@ Status run_between(const std::string& command, int next) {
   return Error{ErrorCode::kPreconditionFailed, "the command between the rounds failed: " + command};
 }
 
-Result<CopyReport> send(const transfer::Connect& connect, const std::string& uid, int from,
-                        const CopyOptions& how) {
+// How a copier is to see it, where it is confined.
+Result<UniqueFd> view_of(const UniqueFd& directory, const std::string& path, VolumeAccess access,
+                         bool confined) {
+  if (confined) return clone_mount(directory.get(), path, volume_view(access));
+  UniqueFd same(::fcntl(directory.get(), F_DUPFD_CLOEXEC, 0));
+  if (!same.valid()) return errno_error("open " + path, errno);
+  return same;
+}
+
+// Both ends of a copy.
+struct Ends {
+  std::string uid;
+  std::unique_ptr<Credentials> credentials;
+  UniqueFd from;
+  UniqueFd to;
+  std::unique_ptr<Copier> sender;
+  std::unique_ptr<Copier> receiver;
+  SharedCounters counters;  // nobody looks at them
+  transfer::Until until;
+
+  [[nodiscard]] static Result<Ends> start(const CopyOptions& options);
+  [[nodiscard]] std::string name_of(api::MoverRole role) const {
+    return api::mover_name(uid, role, kEpoch);
+  }
+};
+
+Result<Ends> Ends::start(const CopyOptions& options) {
+  auto from = open_directory(options.from);
+  if (!from) return from.error();
+  TRANSSHIP_TRY(check_apart(options.from, options.to));
+  auto to = open_or_make_directory(options.to);
+  if (!to) return to.error();
+  Ends ends;
+  auto source = view_of(*from, options.from, VolumeAccess::kRead, options.confined);
+  if (!source) return source.error();
+  ends.from = std::move(source).value();
+  auto target = view_of(*to, options.to, VolumeAccess::kWrite, options.confined);
+  if (!target) return target.error();
+  ends.to = std::move(target).value();
+  ends.uid = "copy-" + std::to_string(::getpid());
+  auto credentials = Credentials::make(ends.uid);
+  if (!credentials) return credentials.error();
+  ends.credentials = std::move(credentials).value();
+  for (const api::MoverRole role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
+    const bool sends = role == api::MoverRole::kSender;
+    auto copier = Copier::start({sends ? VolumeAccess::kRead : VolumeAccess::kWrite,
+                                 ends.credentials->directory(role), options.confined});
+    if (!copier) return copier.error();
+    (sends ? ends.sender : ends.receiver) = std::move(copier).value();
+  }
+  auto counters = SharedCounters::make(1);
+  if (!counters) return counters.error();
+  ends.counters = std::move(counters).value();
+  return ends;
+}
+
+Result<CopyReport> send(Ends& ends, uint16_t port, const CopyOptions& how) {
   auto began = Clock::now();
   const auto elapsed = [&began] {
     return std::chrono::duration<double>(Clock::now() - began).count();
   };
   transfer::RateLimiter limiter(how.bandwidth_bytes_per_second);
   CopyReport report;
-  CopyRound last;
   transfer::SessionOptions options;
-  options.limiter = how.bandwidth_bytes_per_second > 0 ? &limiter : nullptr;
+  options.until = ends.until;
+  options.limiter = &limiter;
   options.compression = how.compression;
-  options.on_sent = [&] { last.sent_seconds = elapsed(); };
-  transfer::SendSession session(connect, {uid, kEpoch},
-                                {{kVolume, from, {}, nullptr, how.projects}}, options);
-  TRANSSHIP_TRY(session.begin());
+  const CopierPeer peer{
+      {ends.uid, kEpoch}, ends.name_of(api::MoverRole::kReceiver), "127.0.0.1", port};
+  TRANSSHIP_TRY(ends.sender->begin(peer, {{kVolume, ends.from.get(), {}, how.projects}},
+                                   ends.counters, options));
   for (int round = 0; round + 1 < how.rounds; ++round) {
-    auto sent = session.round();
+    auto sent = ends.sender->round();
     if (!sent) return sent.error();
     report.rounds.push_back({*sent, elapsed(), elapsed()});
-    session.pause();
+    TRANSSHIP_TRY(ends.sender->pause());
     TRANSSHIP_TRY(run_between(how.between, round + 1));
-    TRANSSHIP_TRY(session.go_on({}, options.limiter));
+    TRANSSHIP_TRY(ends.sender->go_on(ends.until, &limiter));
     began = Clock::now();
   }
-  auto sent = session.finish(&last.sent);
-  if (!sent) return sent.error();
-  last.seconds = elapsed();
-  report.rounds.push_back(last);
-  report.summary = sent->front().verified;
+  const double before = elapsed();
+  auto finished = ends.sender->finish();
+  if (!finished) return finished.error();
+  report.rounds.push_back({finished->last, before + finished->sent_seconds, elapsed()});
+  report.summary = finished->outcomes.front().verified;
   return report;
 }
 
 }  // namespace
 
 Result<CopyReport> copy(const CopyOptions& options) {
-  auto from = open_directory(options.from);
-  if (!from) return from.error();
-  TRANSSHIP_TRY(check_apart(options.from, options.to));
-  auto to = open_or_make_directory(options.to);
-  if (!to) return to.error();
-  const std::string uid = "copy-" + std::to_string(::getpid());
-  auto credentials = Credentials::make(uid);
-  if (!credentials) return credentials.error();
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-  const UniqueFd port_from(ends[0]);
-  UniqueFd port_to(ends[1]);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return errno_error("fork", errno);
-  if (pid == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(EXIT_FAILURE);
-    ::_exit(
-        receive(**credentials, uid, to->get(), options.resume, options.projects, port_to.get()));
-  }
-  Child receiver(pid);
-  port_to.reset();
-  uint16_t port = 0;
-  if (::read(port_from.get(), &port, sizeof port) != sizeof port) {
-    return Error{ErrorCode::kInternal, "the receiver did not start"};
-  }
-  const transfer::TlsOptions tls = (*credentials)->options(uid, api::MoverRole::kSender);
-  const auto connect =
-      [&](const transfer::Until& until) -> Result<std::unique_ptr<transfer::TlsStream>> {
-    if (receiver.has_ended()) return Error{ErrorCode::kInternal, "the receiver has ended"};
-    return transfer::tls_connect("127.0.0.1", port, tls, until);
-  };
-  auto report = send(connect, uid, from->get(), options);
-  if (!report) return report;
-  if (!receiver.succeeded()) return Error{ErrorCode::kInternal, "the receiver failed at its end"};
-  return report;
+  auto started = Ends::start(options);
+  if (!started) return started.error();
+  Ends& ends = *started;
+  std::stop_source stop;
+  ends.until.stop = stop.get_token();
+  if (options.deadline.count() > 0) ends.until.end = Clock::now() + options.deadline;
+  auto port =
+      ends.receiver->listen("127.0.0.1", 0, ends.name_of(api::MoverRole::kSender), ends.until);
+  if (!port) return port.error();
+  Result<std::vector<transfer::VolumeOutcome>> received = Error{};
+  std::jthread receiving([&] {
+    received =
+        ends.receiver->receive({ends.uid, kEpoch}, {{kVolume, ends.to.get(), {}, options.projects}},
+                               ends.counters, options.resume, ends.until);
+    // The sender heard why, unless the receiver could not tell any more.
+    if (!received) stop.request_stop();
+  });
+  auto report = send(ends, *port, options);
+  if (!report) stop.request_stop();
+  receiving.join();
+  if (report && received) return report;
+  const bool only_stopped = !report && report.error().code == ErrorCode::kCancelled;
+  if (!report && !(only_stopped && !received)) return report;
+  return received.error();
 }
 
-Result<transfer::Summary> export_tree(const std::string& from, int to, const std::string& name) {
+Result<transfer::Summary> export_tree(const std::string& from, int to, const std::string& name,
+                                      bool confined) {
   if (::isatty(to) != 0) {
     return Error{ErrorCode::kInvalid, name + " is a terminal: send the tar to a file or a pipe"};
   }
   auto directory = open_directory(from);
   if (!directory) return directory.error();
-  transfer::FdSink sink(to, name);
-  return transfer::send_tree(directory->get(), sink);
+  auto view = view_of(*directory, from, VolumeAccess::kRead, confined);
+  if (!view) return view.error();
+  auto copier = Copier::start({VolumeAccess::kRead, "", confined});
+  if (!copier) return copier.error();
+  return (*copier)->write_tar(view->get(), to, name);
 }
 
-Result<transfer::Summary> import_tree(int from, const std::string& name, const std::string& to) {
+Result<transfer::Summary> import_tree(int from, const std::string& name, const std::string& to,
+                                      bool confined) {
   auto directory = open_or_make_directory(to);
   if (!directory) return directory.error();
-  transfer::FdSource source(from, name);
-  auto received = transfer::receive_tree(directory->get(), source);
-  if (!received) return received.error();
-  std::array<std::byte, 1> more{};
-  auto rest = source.read(more);
-  if (!rest) return rest.error();
-  if (*rest > 0) return Error{ErrorCode::kCorrupt, name + " goes on after the stream's end"};
-  return transfer::verify_tree(directory->get(), received->manifest);
+  auto view = view_of(*directory, to, VolumeAccess::kWrite, confined);
+  if (!view) return view.error();
+  auto copier = Copier::start({VolumeAccess::kWrite, "", confined});
+  if (!copier) return copier.error();
+  return (*copier)->read_tar(from, name, view->get());
 }
 
 }  // namespace transship::mover

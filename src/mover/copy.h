@@ -2,6 +2,7 @@
 // session, the stream and the verification that the mover Jobs use.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -27,7 +28,11 @@ struct CopyOptions {
   // Run by sh(1) between two rounds, with ROUND (1, 2, …), the one that comes next, in its
   // environment. Empty: nothing is.
   std::string between{};
-  bool projects = true;  // project ids are copied, too
+  bool projects = true;              // project ids are copied, too
+  std::chrono::seconds deadline{0};  // of all of it; 0: none
+  // Sender and receiver are copiers in their sandbox, which takes root. False: they may do all that
+  // the caller may.
+  bool confined = true;
 };
 
 struct CopyRound {
@@ -41,19 +46,21 @@ struct CopyReport {
   std::vector<CopyRound> rounds;
 };
 
-// Copies the tree through a sender and a receiver that are processes of their own, connected over
-// loopback with mutual TLS. kInvalid: `from` is no directory, or `to` lies within it;
-// kPreconditionFailed: `to` is not empty (without `resume`), or `between` failed; otherwise what
-// failed at either end. After a failure `to` holds part of the tree. Only for a process without
-// other threads: it forks.
+// Copies the tree through a sender and a receiver that are copiers, connected over loopback with
+// mutual TLS. kInvalid: `from` is no directory, or `to` lies within it; kPreconditionFailed: `to`
+// is not empty (without `resume`), `between` failed, or there can be no sandbox; kTimeout: the
+// deadline has passed, also where the storage of either end hangs; otherwise what failed at either
+// end. After a failure `to` holds part of the tree.
 Result<CopyReport> copy(const CopyOptions& options);
 
 // Writes the directory as a pax tar to the descriptor, which is called `name` in messages. GNU tar
 // lists and extracts it. kInvalid where the descriptor is a terminal.
-Result<transfer::Summary> export_tree(const std::string& from, int to, const std::string& name);
+Result<transfer::Summary> export_tree(const std::string& from, int to, const std::string& name,
+                                      bool confined = true);
 
 // Takes what export_tree wrote into the directory, an empty one or a new one; syncs, reads it back
 // and compares. Errors as those of copy; kCorrupt where it is not such a tar, or something follows.
-Result<transfer::Summary> import_tree(int from, const std::string& name, const std::string& to);
+Result<transfer::Summary> import_tree(int from, const std::string& name, const std::string& to,
+                                      bool confined = true);
 
 }  // namespace transship::mover

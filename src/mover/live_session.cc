@@ -11,13 +11,6 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-transfer::Connect connect_to(const TransferConfig& config, const std::string& host) {
-  return [config, host](const transfer::Until& until) {
-    return transfer::tls_connect(host, config.data_port,
-                                 tls_options(config, api::MoverRole::kReceiver), until);
-  };
-}
-
 // A receiver can have about what was sent to it, and no more.
 transfer::ReceiveLimits held_limits(const std::vector<OpenVolume>& volumes) {
   int64_t entries = 1'000'000;
@@ -37,47 +30,52 @@ milliseconds since(steady_clock::time_point began) {
 Result<std::unique_ptr<LiveSession>> LiveSession::open(
     const TransferConfig& config, const std::string& host, transfer::Compression compression,
     std::vector<OpenVolume> volumes, const Deadline& deadline, TaskProgress& progress) {
-  std::vector<Counters> counters;
-  for (OpenVolume& volume : volumes) {
-    auto following = begin_sending(progress, volume, deadline);
-    if (!following) return following.error();
-    counters.push_back(std::move(following).value());
-  }
-  transfer::SessionOptions options;
-  options.until = until_of(deadline);
-  options.limiter = &progress.bandwidth;
-  options.compression = compression;
-  options.limits = held_limits(volumes);
+  auto copier = Copier::start({VolumeAccess::kRead, config.tls_directory});
+  if (!copier) return copier.error();
+  auto counters = SharedCounters::make(volumes.size());
+  if (!counters) return counters.error();
   std::unique_ptr<LiveSession> session(
-      new LiveSession(std::move(volumes), std::move(counters), config, host, options));
-  TRANSSHIP_TRY(session->session_.begin());
+      new LiveSession(std::move(copier).value(), std::move(volumes), std::move(counters).value()));
+  transfer::SessionOptions options;
+  options.compression = compression;
+  const CopierPeer peer{
+      {config.migration_uid, config.epoch},
+      api::mover_name(config.migration_uid, api::MoverRole::kReceiver, config.epoch),
+      host,
+      config.data_port};
+  TRANSSHIP_TRY(session->begin(peer, std::move(options), deadline, progress));
   return session;
 }
 
-LiveSession::LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> counters,
-                         const TransferConfig& config, const std::string& host,
-                         const transfer::SessionOptions& options)
-    : volumes_(std::move(volumes)),
-      counters_(std::move(counters)),
-      session_(connect_to(config, host), {config.migration_uid, config.epoch}, session_volumes(),
-               options) {}
+LiveSession::LiveSession(std::unique_ptr<Copier> copier, std::vector<OpenVolume> volumes,
+                         SharedCounters counters)
+    : copier_(std::move(copier)), volumes_(std::move(volumes)), counters_(std::move(counters)) {}
 
-std::vector<transfer::SessionVolume> LiveSession::session_volumes() const {
-  std::vector<transfer::SessionVolume> session;
+Status LiveSession::begin(const CopierPeer& peer, transfer::SessionOptions options,
+                          const Deadline& deadline, TaskProgress& progress) {
+  std::vector<CopierVolume> handed;
   for (size_t i = 0; i < volumes_.size(); ++i) {
-    session.push_back({volumes_[i].name, volumes_[i].directory.get(), *volumes_[i].totals,
-                       counters_[i].get(), volumes_[i].projects});
+    OpenVolume& volume = volumes_[i];
+    TRANSSHIP_TRY(count(*copier_, volume, deadline));
+    follow_sending(progress, volume, counters_.at(i));
+    handed.push_back({volume.name, volume.directory.get(), *volume.totals, volume.projects});
   }
-  return session;
+  options.until = until_of(deadline);
+  options.limiter = &progress.bandwidth;
+  options.limits = held_limits(volumes_);
+  const Status begun = copier_->begin(peer, handed, counters_, options);
+  for (OpenVolume& volume : volumes_) volume.directory.reset();
+  return begun;
 }
 
 // A further task goes on with what an earlier one began.
 Status LiveSession::wake(const Deadline& deadline, TaskProgress& progress) {
   if (!resting_) return {};
   resting_ = false;
-  for (size_t i = 0; i < volumes_.size(); ++i) follow_sending(progress, volumes_[i], counters_[i]);
+  for (size_t i = 0; i < volumes_.size(); ++i)
+    follow_sending(progress, volumes_[i], counters_.at(i));
   report_rounds(progress);
-  return session_.go_on(until_of(deadline), &progress.bandwidth);
+  return copier_->go_on(until_of(deadline), &progress.bandwidth);
 }
 
 void LiveSession::report_rounds(TaskProgress& progress) const {
@@ -90,7 +88,7 @@ Status LiveSession::send_rounds(const transfer::RoundLimits& limits, const Deadl
   transfer::RoundForecast forecast;
   do {
     const auto began = steady_clock::now();
-    auto sent = session_.round();
+    auto sent = copier_->round();
     if (!sent) return sent.error();
     const milliseconds took = since(began);
     times_.push_back({began, took, duration_cast<milliseconds>(sent->looked), sent->bytes});
@@ -104,7 +102,7 @@ Status LiveSession::send_rounds(const transfer::RoundLimits& limits, const Deadl
                         {"milliseconds", std::to_string(took.count())},
                         {"estimatedFinalMilliseconds", std::to_string(estimated_final_)}});
   } while (forecast.another);
-  session_.pause();
+  TRANSSHIP_TRY(copier_->pause());
   resting_ = true;
   return {};
 }
@@ -112,12 +110,12 @@ Status LiveSession::send_rounds(const transfer::RoundLimits& limits, const Deadl
 Status LiveSession::finish(const Deadline& deadline, TaskProgress& progress) {
   TRANSSHIP_TRY(wake(deadline, progress));
   const auto began = steady_clock::now();
-  transfer::RoundTotals sent;
-  auto outcomes = session_.finish(&sent);
-  if (!outcomes) return outcomes.error();
-  rounds_.push_back({sent.bytes, sent.entries, since(began).count()});
+  auto finished = copier_->finish();
+  if (!finished) return finished.error();
+  rounds_.push_back({finished->last.bytes, finished->last.entries, since(began).count()});
   report_rounds(progress);
-  for (const auto& outcome : *outcomes) report_done(progress, outcome.name, outcome.sent, nullptr);
+  for (const auto& outcome : finished->outcomes)
+    report_done(progress, outcome.name, outcome.sent, nullptr);
   return {};
 }
 

@@ -1,6 +1,7 @@
 // LiveSession: a sender's connection to the receiver from the first round to the final one. Rounds
 // are sent while the pod uses the volumes (precopy); then the connection is kept, however long the
-// pod takes to end, for what is left (send). Used by one thread at a time.
+// pod takes to end, for what is left (send). A copier has it, for as long. Used by one thread at a
+// time.
 #pragma once
 
 #include <memory>
@@ -8,11 +9,11 @@
 #include <vector>
 
 #include "base/result.h"
+#include "mover/copier.h"
 #include "mover/task_board.h"
 #include "mover/transfer_config.h"
 #include "mover/volume_reports.h"
 #include "transfer/round_plan.h"
-#include "transfer/send_session.h"
 
 namespace transship::mover {
 
@@ -37,20 +38,21 @@ class LiveSession {
   [[nodiscard]] bool is_of(const std::vector<api::MoverVolume>& volumes) const;
 
  private:
-  LiveSession(std::vector<OpenVolume> volumes, std::vector<Counters> counters,
-              const TransferConfig& config, const std::string& host,
-              const transfer::SessionOptions& options);
-  [[nodiscard]] std::vector<transfer::SessionVolume> session_volumes() const;
+  LiveSession(std::unique_ptr<Copier> copier, std::vector<OpenVolume> volumes,
+              SharedCounters counters);
+  // Counts what is not known yet, and hands the volumes over.
+  Status begin(const CopierPeer& peer, transfer::SessionOptions options, const Deadline& deadline,
+               TaskProgress& progress);
   Status wake(const Deadline& deadline, TaskProgress& progress);
   void report_rounds(TaskProgress& progress) const;
 
-  std::vector<OpenVolume> volumes_;
-  std::vector<Counters> counters_;
+  std::unique_ptr<Copier> copier_;
+  std::vector<OpenVolume> volumes_;  // without their directories, which the copier has
+  SharedCounters counters_;
   std::vector<api::RoundReport> rounds_;
   std::vector<transfer::RoundTime> times_;
   int64_t estimated_final_ = 0;  // milliseconds
   bool resting_ = false;
-  transfer::SendSession session_;  // last: it uses the others
 };
 
 }  // namespace transship::mover

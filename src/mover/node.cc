@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,22 +22,6 @@ UniqueFd openat2_directory(int directory, const std::string& path, uint64_t reso
     // EAGAIN: a rename raced with the resolution; openat2(2) says to try again.
     if (fd >= 0 || (errno != EAGAIN && errno != EINTR)) return UniqueFd(static_cast<int>(fd));
   }
-}
-
-// `more`: AT_RECURSIVE where the mounts below are cloned, too.
-Result<UniqueFd> clone_private(int directory, const std::string& path, uint32_t more) {
-  const std::string what = "clone the mount of " + path;
-  UniqueFd mount(
-      ::open_tree(directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | more));
-  if (!mount.valid()) return errno_error(what, errno);
-  mount_attr attributes{};
-  attributes.propagation = MS_PRIVATE;
-  if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH | more, &attributes, sizeof attributes) != 0)
-    return errno_error(what + ": make it private", errno);
-  // A descriptor of the directory itself: what open_tree gives is O_PATH.
-  UniqueFd view = openat2_directory(mount.get(), ".", RESOLVE_BENEATH);
-  if (!view.valid()) return errno_error(what + ": open it", errno);
-  return view;
 }
 
 bool all_of_kind(std::string_view text, bool upper) {
@@ -66,7 +49,7 @@ Result<Node> Node::open(NodeConfig config) {
   const std::string& kubelet_root = node.config_.kubelet_root;
   node.kubelet_root_.reset(::open(kubelet_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!node.kubelet_root_.valid()) return errno_error("open " + kubelet_root, errno);
-  auto raw = clone_private(node.kubelet_root_.get(), kubelet_root, 0);
+  auto raw = clone_mount(node.kubelet_root_.get(), kubelet_root, {});
   if (!raw) return raw.error();
   node.raw_view_ = std::move(raw).value();
   std::ifstream boot_id("/proc/sys/kernel/random/boot_id");
@@ -85,8 +68,13 @@ Result<UniqueFd> Node::open_directory(const std::string& node_path) const {
   return fd;
 }
 
-Result<UniqueFd> Node::private_view(int directory) const {
-  return clone_private(directory, "a volume on node " + config_.name, AT_RECURSIVE);
+Result<UniqueFd> Node::volume_view(int directory, VolumeAccess access) const {
+  const MountView view = mover::volume_view(access);
+  const std::string what = "a volume on node " + config_.name;
+  auto clone = clone_mount_of(config_.process, directory, what, view);
+  // EINVAL: it lies in the raw view, which is in no namespace.
+  if (clone.ok() || clone.error().code != ErrorCode::kInvalid) return clone;
+  return clone_again(kubelet_root_.get(), directory, what, view);
 }
 
 std::string Node::absolute(std::string_view below_kubelet_root) const {

@@ -22,6 +22,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "mover/mount_view.h"
 
 namespace transship::mover {
 
@@ -44,9 +45,9 @@ class Node {
   // A directory of the node, by absolute path. Open for reading.
   [[nodiscard]] Result<UniqueFd> open_directory(const std::string& node_path) const;
 
-  // The same content through a mount of its own, in no namespace: kubelet can unmount what it
-  // mounted while this is open. `directory` is below the kubelet root.
-  [[nodiscard]] Result<UniqueFd> private_view(int directory) const;
+  // A volume's directory, however it was opened here, as a copier is to see it (mount_view.h).
+  // kubelet can unmount what it mounted while this is open.
+  [[nodiscard]] Result<UniqueFd> volume_view(int directory, VolumeAccess access) const;
 
   // The absolute path of something given relative to the kubelet root.
   [[nodiscard]] std::string absolute(std::string_view below_kubelet_root) const;

@@ -56,7 +56,9 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
     auto directory =
         destinations_.prepare(volume, /*kept=*/request.archive_directory.empty(), deadline);
     if (!directory) return directory.error();
-    volumes.push_back({volume.name, std::move(directory).value(), {}, !volume.empty_dir});
+    auto view = node_.volume_view(directory->get(), VolumeAccess::kWrite);
+    if (!view) return view.error().during("volume " + volume.name);
+    volumes.push_back({volume.name, std::move(view).value(), {}, !volume.empty_dir});
   }
   TRANSSHIP_TRY(receive_volumes(config_, request, volumes, deadline, progress));
   for (const VolumeReport& report : progress.reports()) {

@@ -59,7 +59,7 @@ Status Sender::inspect(const TaskRequest& request, const Deadline& deadline,
                                            node_.config().name + ": is it running there?"};
   }
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = open_volume(request.pod_uid, volume);
+    auto directory = view_volume(request.pod_uid, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     auto report = scan_volume(volume.name, directory->get(), deadline);
     if (!report) return report.error().during("scan volume " + volume.name);
@@ -108,7 +108,7 @@ Status Sender::kill(const TaskRequest& request, const Deadline& deadline) {
 Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {
   std::vector<OpenVolume> volumes;
   for (const MoverVolume& volume : request.volumes) {
-    auto directory = open_volume(request.pod_uid, volume);
+    auto directory = view_volume(request.pod_uid, volume);
     if (!directory) return directory.error().during("open volume " + volume.name);
     OpenVolume open{volume.name, std::move(directory).value()};
     open.projects = !volume.empty_dir;
@@ -123,25 +123,12 @@ Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request)
   return volumes;
 }
 
-// What kubelet mounts, and we do with it until the pod has ended, does not concern these.
-Status Sender::hold_through_the_stop(const TaskRequest& request,
-                                     std::vector<OpenVolume>& volumes) const {
-  for (size_t i = 0; i < volumes.size(); ++i) {
-    if (!request.volumes[i].empty_dir) continue;
-    auto view = node_.private_view(volumes[i].directory.get());
-    if (!view) return view.error().during("volume " + volumes[i].name);
-    volumes[i].directory = std::move(view).value();
-  }
-  return {};
-}
-
-Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const Deadline& deadline,
+Status Sender::begin_session(const TaskRequest& request, const Deadline& deadline,
                              TaskProgress& progress) {
   if (live_ && live_->is_of(request.volumes)) return {};
   if (live_) return Error{ErrorCode::kConflict, "a session with other volumes has begun"};
   auto volumes = open_volumes(request);
   if (!volumes) return volumes.error();
-  if (pod_runs) TRANSSHIP_TRY(hold_through_the_stop(request, *volumes));
   auto session = LiveSession::open(config_, request.peer_host, compression_of(request),
                                    std::move(volumes).value(), deadline, progress);
   if (!session) return session.error();
@@ -152,7 +139,7 @@ Status Sender::begin_session(const TaskRequest& request, bool pod_runs, const De
 Status Sender::pre_copy(const TaskRequest& request, const Deadline& deadline,
                         TaskProgress& progress) {
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/true, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
   transfer::RoundLimits limits{request.max_rounds, std::nullopt};
   if (request.max_final_round_milliseconds >= 0)
     limits.budget = std::chrono::milliseconds(request.max_final_round_milliseconds);
@@ -168,7 +155,7 @@ Status Sender::send(const TaskRequest& request, const Deadline& deadline, TaskPr
     return archive_volumes(config_, request, std::move(volumes).value(), deadline, progress);
   }
   const MutexLock lock(sending_);
-  TRANSSHIP_TRY(begin_session(request, /*pod_runs=*/false, deadline, progress));
+  TRANSSHIP_TRY(begin_session(request, deadline, progress));
   const Status sent = live_->finish(deadline, progress);
   live_.reset();
   return sent;
@@ -207,6 +194,13 @@ Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
   TRANSSHIP_TRY(pins_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());
   return remove_migration_directory(node_, config_.migration_uid);
+}
+
+// What kubelet mounts, and we do with it until the pod has ended, does not concern the view.
+Result<UniqueFd> Sender::view_volume(const std::string& pod_uid, const MoverVolume& volume) {
+  auto directory = open_volume(pod_uid, volume);
+  if (!directory) return directory.error();
+  return node_.volume_view(directory->get(), VolumeAccess::kRead);
 }
 
 Result<UniqueFd> Sender::open_volume(const std::string& pod_uid, const MoverVolume& volume) {

@@ -35,10 +35,10 @@ class Sender {
 
   Result<std::vector<OpenVolume>> open_volumes(const api::TaskRequest& request);
   // With what an earlier task began, if it did; afterwards `live_` is there.
-  Status begin_session(const api::TaskRequest& request, bool pod_runs, const Deadline& deadline,
+  Status begin_session(const api::TaskRequest& request, const Deadline& deadline,
                        TaskProgress& progress) REQUIRES(sending_);
-  Status hold_through_the_stop(const api::TaskRequest& request,
-                               std::vector<OpenVolume>& volumes) const;
+  // As a copier is to see it.
+  Result<UniqueFd> view_volume(const std::string& pod_uid, const api::MoverVolume& volume);
   // The volume's content: an emptyDir through its pin where it has one.
   Result<UniqueFd> open_volume(const std::string& pod_uid, const api::MoverVolume& volume);
   Result<Placement::Source> open_pinned(const std::string& pod_uid, const api::MoverVolume& volume);

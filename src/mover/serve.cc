@@ -1,6 +1,7 @@
 #include "mover/serve.h"
 
 #include <openssl/crypto.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <ctime>
 
 #include "base/log.h"
+#include "mover/capabilities.h"
 #include "mover/control_server.h"
 #include "mover/pin.h"
 #include "mover/receiver.h"
@@ -102,6 +104,8 @@ Status serve(const ServeConfig& config) {
   auto signals = block_end_signals();
   if (!signals) return signals.error();
   raise_descriptor_limit();
+  TRANSSHIP_TRY(keep_capabilities(node_capabilities(), /*locked=*/false));
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("set no_new_privs", errno);
   auto node = Node::open(config.node);
   if (!node) return node.error();
   const bool sends = config.role == api::MoverRole::kSender;

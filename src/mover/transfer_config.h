@@ -8,8 +8,8 @@
 #include "api/mover_protocol.h"
 #include "base/unique_fd.h"
 #include "mover/deadline.h"
-#include "transfer/tls.h"
 #include "transfer/tree.h"
+#include "transfer/until.h"
 
 namespace transship::mover {
 
@@ -23,12 +23,9 @@ struct TransferConfig {
   uint16_t data_port = api::kDataPort;
 };
 
-// How this end shows itself, and that only the migration's `peer` of the same epoch is accepted.
-transfer::TlsOptions tls_options(const TransferConfig& config, api::MoverRole peer);
-
 transfer::Until until_of(const Deadline& deadline);
 
-// A volume and its held directory.
+// A volume and its directory, as a copier is to see it.
 struct OpenVolume {
   std::string name;
   UniqueFd directory;

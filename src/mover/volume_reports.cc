@@ -6,16 +6,12 @@ namespace transship::mover {
 
 using api::VolumeReport;
 
-Result<Counters> begin_sending(TaskProgress& progress, OpenVolume& volume,
-                               const Deadline& deadline) {
-  if (!volume.totals) {
-    auto counted = transfer::scan_tree(volume.directory.get(), until_of(deadline));
-    if (!counted) return counted.error().during("scan volume " + volume.name);
-    volume.totals = *counted;
-  }
-  auto counters = std::make_shared<transfer::Progress>();
-  follow_sending(progress, volume, counters);
-  return counters;
+Status count(Copier& copier, OpenVolume& volume, const Deadline& deadline) {
+  if (volume.totals) return {};
+  auto counted = copier.scan(volume.directory.get(), until_of(deadline));
+  if (!counted) return counted.error().during("scan volume " + volume.name);
+  volume.totals = *counted;
+  return {};
 }
 
 void follow_sending(TaskProgress& progress, const OpenVolume& volume, const Counters& counters) {
@@ -29,8 +25,7 @@ void follow_sending(TaskProgress& progress, const OpenVolume& volume, const Coun
   });
 }
 
-Counters follow_receiving(TaskProgress& progress, const std::string& name) {
-  auto counters = std::make_shared<transfer::Progress>();
+void follow_receiving(TaskProgress& progress, const std::string& name, const Counters& counters) {
   VolumeReport report;
   report.name = name;
   progress.set(report, [counters](VolumeReport& live) {
@@ -39,7 +34,6 @@ Counters follow_receiving(TaskProgress& progress, const std::string& name) {
     live.bytes_done = counters->bytes;
     live.entries_done = counters->entries;
   });
-  return counters;
 }
 
 // A volume that is over: `verified` is null for a sender.

@@ -3,15 +3,10 @@
 #include <fcntl.h>
 
 #include <cerrno>
-#include <memory>
-#include <optional>
 
+#include "mover/copier.h"
 #include "mover/node.h"
 #include "mover/volume_reports.h"
-#include "transfer/archive.h"
-#include "transfer/session.h"
-#include "transfer/tls.h"
-#include "transfer/tree.h"
 
 namespace transship::mover {
 namespace {
@@ -32,44 +27,39 @@ Result<UniqueFd> archive_directory(const TransferConfig& config, const std::stri
               : open_beneath(root.get(), path, /*cross_mounts=*/false);
 }
 
-Status read_archives(const TransferConfig& config, const TaskRequest& request,
-                     const std::vector<OpenVolume>& volumes, const std::vector<Counters>& counters,
+std::vector<CopierVolume> handed(const std::vector<OpenVolume>& volumes) {
+  std::vector<CopierVolume> all;
+  for (const OpenVolume& volume : volumes)
+    all.push_back({volume.name, volume.directory.get(), {}, volume.projects});
+  return all;
+}
+
+Status read_archives(const TransferConfig& config, const TaskRequest& request, Copier& copier,
+                     const std::vector<OpenVolume>& volumes, const SharedCounters& counters,
                      const Deadline& deadline, TaskProgress& progress) {
   auto directory = archive_directory(config, request.archive_directory, /*make=*/false);
   if (!directory) return directory.error();
+  auto view = clone_mount(directory->get(), "the archive", volume_view(VolumeAccess::kRead));
+  if (!view) return view.error();
+  TRANSSHIP_TRY(copier.hand_over(handed(volumes), counters));
   for (size_t i = 0; i < volumes.size(); ++i) {
-    const std::string& name = volumes[i].name;
-    const UniqueFd& volume = volumes[i].directory;
-    transfer::ReceiveOptions options;
-    options.until = until_of(deadline);
-    options.progress = counters[i].get();
-    options.projects = volumes[i].projects;
-    auto received = transfer::read_archive(directory->get(), name, volume.get(), options);
-    if (!received) return received.error().during("extract volume " + name);
-    auto verified =
-        transfer::verify_tree(volume.get(), received->manifest, options.until, counters[i].get());
-    if (!verified) return verified.error().during("verify volume " + name);
-    report_done(progress, name, received->summary, &*verified);
+    auto outcome = copier.read_archive(view->get(), i, until_of(deadline));
+    if (!outcome) return outcome.error();
+    report_done(progress, volumes[i].name, outcome->sent, &outcome->verified);
   }
   return {};
 }
 
-Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume>& volumes,
-                      const std::vector<Counters>& counters, const Deadline& deadline,
-                      TaskProgress& progress) {
-  auto listener = transfer::TlsListener::listen(config.listen_address, config.data_port,
-                                                tls_options(config, MoverRole::kSender));
-  if (!listener) return listener.error();
-  std::vector<transfer::SessionVolume> session;
-  for (size_t i = 0; i < volumes.size(); ++i) {
-    session.push_back(
-        {volumes[i].name, volumes[i].directory.get(), {}, counters[i].get(), volumes[i].projects});
-  }
-  transfer::SessionOptions options;
-  options.until = until_of(deadline);
-  options.resume = true;
-  auto outcomes =
-      transfer::receive_session(*listener, {config.migration_uid, config.epoch}, session, options);
+Status receive_direct(const TransferConfig& config, Copier& copier,
+                      const std::vector<OpenVolume>& volumes, const SharedCounters& counters,
+                      const Deadline& deadline, TaskProgress& progress) {
+  const transfer::Until until = until_of(deadline);
+  const std::string sender =
+      api::mover_name(config.migration_uid, MoverRole::kSender, config.epoch);
+  auto port = copier.listen(config.listen_address, config.data_port, sender, until);
+  if (!port) return port.error();
+  auto outcomes = copier.receive({config.migration_uid, config.epoch}, handed(volumes), counters,
+                                 /*resume=*/true, until);
   if (!outcomes) return outcomes.error();
   for (const auto& outcome : *outcomes) {
     report_done(progress, outcome.name, outcome.sent, &outcome.verified);
@@ -79,8 +69,10 @@ Status receive_direct(const TransferConfig& config, const std::vector<OpenVolume
 
 }  // namespace
 
-Result<VolumeReport> scan_volume(const std::string& name, int directory, const Deadline& deadline) {
-  auto totals = transfer::scan_tree(directory, until_of(deadline));
+Result<VolumeReport> scan_volume(const std::string& name, int view, const Deadline& deadline) {
+  auto copier = Copier::start({});
+  if (!copier) return copier.error();
+  auto totals = (*copier)->scan(view, until_of(deadline));
   if (!totals) return totals.error();
   VolumeReport report;
   report.name = name;
@@ -92,19 +84,21 @@ Result<VolumeReport> scan_volume(const std::string& name, int directory, const D
 Status archive_volumes(const TransferConfig& config, const TaskRequest& request,
                        std::vector<OpenVolume> volumes, const Deadline& deadline,
                        TaskProgress& progress) {
-  std::vector<Counters> counters;
-  for (OpenVolume& volume : volumes) {
-    auto following = begin_sending(progress, volume, deadline);
-    if (!following) return following.error();
-    counters.push_back(std::move(following).value());
-  }
   auto directory = archive_directory(config, request.archive_directory, /*make=*/true);
   if (!directory) return directory.error();
+  auto view = clone_mount(directory->get(), "the archive", volume_view(VolumeAccess::kWrite));
+  if (!view) return view.error();
+  auto copier = Copier::start({});
+  if (!copier) return copier.error();
+  auto counters = SharedCounters::make(volumes.size());
+  if (!counters) return counters.error();
   for (size_t i = 0; i < volumes.size(); ++i) {
-    const transfer::SendOptions options{until_of(deadline), counters[i].get(), &progress.bandwidth,
-                                        volumes[i].projects};
-    auto sent = transfer::write_archive(directory->get(), volumes[i].name,
-                                        volumes[i].directory.get(), options);
+    TRANSSHIP_TRY(count(**copier, volumes[i], deadline));
+    follow_sending(progress, volumes[i], counters->at(i));
+  }
+  TRANSSHIP_TRY((*copier)->hand_over(handed(volumes), *counters));
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    auto sent = (*copier)->write_archive(view->get(), i, until_of(deadline), &progress.bandwidth);
     if (!sent) return sent.error().during("archive volume " + volumes[i].name);
     report_done(progress, volumes[i].name, *sent, nullptr);
   }
@@ -114,14 +108,15 @@ Status archive_volumes(const TransferConfig& config, const TaskRequest& request,
 Status receive_volumes(const TransferConfig& config, const TaskRequest& request,
                        const std::vector<OpenVolume>& volumes, const Deadline& deadline,
                        TaskProgress& progress) {
-  std::vector<Counters> counters;
-  counters.reserve(volumes.size());
-  for (const OpenVolume& volume : volumes) {
-    counters.push_back(follow_receiving(progress, volume.name));
-  }
-  return request.archive_directory.empty()
-             ? receive_direct(config, volumes, counters, deadline, progress)
-             : read_archives(config, request, volumes, counters, deadline, progress);
+  auto counters = SharedCounters::make(volumes.size());
+  if (!counters) return counters.error();
+  for (size_t i = 0; i < volumes.size(); ++i)
+    follow_receiving(progress, volumes[i].name, counters->at(i));
+  const bool direct = request.archive_directory.empty();
+  auto copier = Copier::start({VolumeAccess::kWrite, direct ? config.tls_directory : ""});
+  if (!copier) return copier.error();
+  return direct ? receive_direct(config, **copier, volumes, *counters, deadline, progress)
+                : read_archives(config, request, **copier, volumes, *counters, deadline, progress);
 }
 
 }  // namespace transship::mover

@@ -1,5 +1,6 @@
-// A mover's use of the transfer engine beside a sender's live session: the receiver's end of it,
-// and archive files, with their progress in the task's reports.
+// A mover's use of its copiers beside a sender's live session: the receiver's end of it, and
+// archive files, with their progress in the task's reports. Volumes' directories are views
+// (mount_view.h).
 #pragma once
 
 #include <string>
@@ -11,9 +12,8 @@
 
 namespace transship::mover {
 
-// Counts what `directory` holds: bytes and entries of the report.
-Result<api::VolumeReport> scan_volume(const std::string& name, int directory,
-                                      const Deadline& deadline);
+// Counts what the volume holds: bytes and entries of the report.
+Result<api::VolumeReport> scan_volume(const std::string& name, int view, const Deadline& deadline);
 
 // Writes all volumes as archive files. Reports get sizes, progress and digests.
 Status archive_volumes(const TransferConfig& config, const api::TaskRequest& request,

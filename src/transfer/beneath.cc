@@ -24,6 +24,16 @@ int try_open(int directory, const std::string& name, int flags, mode_t mode) {
   }
 }
 
+// Leaves errno alone.
+bool is_device(int directory, const std::string& name) {
+  const int error = errno;
+  struct stat stat {};
+  const bool found = ::fstatat(directory, name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     (S_ISCHR(stat.st_mode) || S_ISBLK(stat.st_mode));
+  errno = error;
+  return found;
+}
+
 }  // namespace
 
 Result<UniqueFd> open_beneath(int directory, const std::string& name, int flags,
@@ -44,7 +54,11 @@ Result<UniqueFd> open_for_reading(int directory, const std::string& name, int ex
   const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | extra_flags;
   UniqueFd fd(try_open(directory, name, flags | O_NOATIME, 0));
   if (fd.valid()) return fd;
-  return open_beneath(directory, name, flags, path);
+  auto opened = open_beneath(directory, name, flags, path);
+  if (opened || errno != EACCES || !is_device(directory, name)) return opened;
+  // On a mount without devices: one that has a file's name by now is like one without a driver.
+  errno = ENXIO;
+  return path_error("open", path, errno);
 }
 
 Result<struct statx> stat_beneath(int directory, const std::string& name, const std::string& path) {

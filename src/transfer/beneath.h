@@ -17,7 +17,8 @@ namespace transship::transfer {
 Result<UniqueFd> open_beneath(int directory, const std::string& name, int flags,
                               const std::string& path, mode_t mode = 0);
 
-// As above for reading; without touching the access time where that is allowed.
+// As above for reading; without touching the access time where that is allowed. A device on a mount
+// that has none (nodev) is ENXIO.
 Result<UniqueFd> open_for_reading(int directory, const std::string& name, int extra_flags,
                                   const std::string& path);
 

@@ -31,6 +31,11 @@ void RateLimiter::set_rate(int64_t bytes_per_second) {
   rate_ = static_cast<double>(bytes_per_second);
 }
 
+int64_t RateLimiter::rate() const {
+  MutexLock lock(mutex_);
+  return static_cast<int64_t>(rate_);
+}
+
 Status RateLimiter::take(int64_t bytes, const Until& until) {
   double mine = 0;  // all that was taken before goes first
   {

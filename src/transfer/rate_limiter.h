@@ -21,13 +21,15 @@ class RateLimiter {
   // Waits until `bytes` more may go; kCancelled or kTimeout as `until` says.
   Status take(int64_t bytes, const Until& until) EXCLUDES(mutex_);
 
+  [[nodiscard]] int64_t rate() const EXCLUDES(mutex_);
+
  private:
   using Clock = Until::Clock;
 
   // Lets the bytes through that have become free since the last call.
   void advance(Clock::time_point now) REQUIRES(mutex_);
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   double rate_ GUARDED_BY(mutex_);       // bytes per second; 0: no limit
   double taken_ GUARDED_BY(mutex_) = 0;  // bytes asked for, ever
   // Bytes let through by advanced_. Less than taken_: somebody waits; more: what a burst may use.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "mover/copier_program.h"
 #include "mover/copy.h"
 #include "mover/gate.h"
 #include "mover/serve.h"
@@ -83,6 +84,7 @@ struct CopyCommands {
   CLI::App* copy = nullptr;
   CLI::App* write = nullptr;
   CLI::App* read = nullptr;
+  int deadline = 0;
   mover::CopyOptions options;
 };
 
@@ -124,12 +126,23 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
   commands.copy->add_flag("!--without-project-ids", options.projects,
                           "Leave out the project ids of XFS and ext4 (quotas), and keep those that "
                           "DST hands down");
+  commands.copy
+      ->add_option("--deadline", commands.deadline,
+                   "Seconds after which it is given up, also where a disk hangs; 0 is never")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   commands.write =
       app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
   commands.write->add_option("SRC", options.from, "The directory to write")->required();
   commands.read =
       app.add_subcommand("import", "Take what export has written from the standard input");
   commands.read->add_option("DST", options.to, "An empty directory, or one to make")->required();
+  for (CLI::App* command : {commands.copy, commands.write, commands.read}) {
+    command->add_flag(
+        "!--unconfined", options.confined,
+        "Without the sandbox, which takes root: what reads and writes the trees may do "
+        "all that the caller may");
+  }
 }
 
 void tell(FILE* where, const transfer::Summary& summary) {
@@ -144,8 +157,9 @@ int complain(const Error& error) {
   return EXIT_FAILURE;
 }
 
-int run_copies(const CopyCommands& commands) {
-  const mover::CopyOptions& options = commands.options;
+int run_copies(CopyCommands& commands) {
+  mover::CopyOptions& options = commands.options;
+  options.deadline = std::chrono::seconds(commands.deadline);
   if (*commands.copy) {
     auto report = mover::copy(options);
     if (!report) return complain(report.error());
@@ -162,9 +176,10 @@ int run_copies(const CopyCommands& commands) {
     }
     return EXIT_SUCCESS;
   }
-  auto summary = *commands.write
-                     ? mover::export_tree(options.from, STDOUT_FILENO, "the standard output")
-                     : mover::import_tree(STDIN_FILENO, "the standard input", options.to);
+  auto summary =
+      *commands.write
+          ? mover::export_tree(options.from, STDOUT_FILENO, "the standard output", options.confined)
+          : mover::import_tree(STDIN_FILENO, "the standard input", options.to, options.confined);
   if (!summary) return complain(summary.error());
   tell(*commands.write ? stderr : stdout, *summary);
   return EXIT_SUCCESS;
@@ -205,6 +220,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    if (transship::mover::is_copier(argc, argv)) return transship::mover::run_copier(argc, argv);
     return run(argc, argv);
   } catch (const std::exception& problem) {
     transship::log::error("unexpected", {{"error", problem.what()}});

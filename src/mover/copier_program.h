@@ -1,0 +1,21 @@
+// The program that a copier runs: what CopierProcess starts, with the other end of its channel.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "mover/copier_process.h"
+
+namespace transship::mover {
+
+inline constexpr int kCopierChannel = 3;  // the descriptor of its end
+
+// The command line of a copier, and whether one is that.
+std::vector<std::string> copier_arguments(const CopierConfig& config);
+bool is_copier(int argc, char** argv);
+
+// Goes into the sandbox, then does what it is told until its mover is gone. First thing in main, of
+// every program that starts copiers. The exit status.
+int run_copier(int argc, char** argv);
+
+}  // namespace transship::mover
