@@ -133,10 +133,14 @@ exec {copy}
         result = command("unshare", "--net", "sh", "-c", script)
         if result.returncode == 0 or not loss:
             expect(result.returncode == 0, result.text)
-            same(source, target)
+            print("     it arrived")
         else:  # the handshake has its deadline
+            print(f"     it failed: {result.text.splitlines()[-1]}")
             fails(result, "transship-mover: ")
             expect(any(word in result.text for word in ("connect", "handshake", "timed out")), result.text)
+            # What is there is no hindrance: a better network brings the rest.
+            must(mover, "copy", "--resume", source, target)
+        same(source, target)
         unharmed(source, before)
 
     def policy(bench, form):
@@ -158,6 +162,64 @@ exec {copy}
             expect(not os.listxattr(f"{target}/{name}"), f"{name} has {os.listxattr(f'{target}/{name}')}")
         expect(os.stat(f"{target}/privileged").st_mode & 0o7777 == 0o6755, "no setuid")
         expect(os.getxattr(f"{target}/privileged", "security.capability") == hostile.CAPABILITY, "no capability")
+
+    def hung(bench):
+        """A disk that does not answer: the deadline is told, nobody waits for ever, and nothing is left afterwards."""
+        source = bench.place("tmpfs")
+        os.mkdir(source)
+        hostile.make_many(f"{source}/many", 100)
+        before = judge.Tree(source)
+        mark = f"TRANSSHIP_TEST_OF={os.getpid()}-{source}"
+        with Image(bench, 64) as target:
+            at = f"{target.at}/copy"
+            os.mkdir(at)
+            must("fsfreeze", "--freeze", target.at)
+            try:
+                result = command("env", mark, mover, "copy", "--deadline", "3", source, at, timeout=120)
+            finally:
+                must("fsfreeze", "--unfreeze", target.at)
+            fails(result, "deadline")
+            while running(mark):  # what hung ends as soon as the disk lets it
+                pass
+            expect(not os.path.exists(f"{at}/many/99"), "it went on after it was given up")
+        unharmed(source, before)
+
+    def running(mark):
+        """Whether there is a process with that in its environment."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if mark.encode() in file.read().split(b"\0"):
+                        return True
+            except OSError:
+                pass  # it has ended
+        return False
+
+    def two_steps(bench, kind):
+        """A first session plants a link, a second one has a directory and files there: nothing outside is touched."""
+        outside, target = bench.place(kind), bench.place(kind)
+        for name in ("directory", "file"):
+            hostile.write(f"{outside}-{name}", b"untouched") if name == "file" else os.makedirs(f"{outside}-{name}/deep")
+        before = judge.Tree(f"{outside}-directory")
+        first, second = bench.place(kind), bench.place(kind)
+        for at in (first, second):
+            os.mkdir(at)
+        os.symlink(f"{outside}-directory", f"{first}/a")
+        os.symlink(f"{outside}-directory/deep", f"{first}/b")
+        os.symlink(f"{outside}-file", f"{first}/c")
+        os.makedirs(f"{second}/a/deep")
+        hostile.write(f"{second}/a/deep/file", b"planted")
+        hostile.write(f"{second}/b", b"planted")
+        hostile.write(f"{second}/c", hostile.pattern(8 << 20))
+        os.chmod(f"{second}/c", 0o4755)
+        for source in (first, second, first):
+            result = copy(source, target, "--resume")
+            expect(result.returncode == 0, result.text)
+            same(source, target)
+        found = judge.compare(before, judge.Tree(f"{outside}-directory"))
+        expect(not found, f"what the link leads to is another:\n{judge.describe(found)}")
+        with open(f"{outside}-file", "rb") as file:
+            expect(file.read() == b"untouched", "the file that the link leads to is another")
 
     def not_allowed(bench, form, capability, name):
         """A mover that may not make or give away a thing says which one."""
@@ -240,6 +302,9 @@ exec {copy}
         yield f"policy.no-devices-{form}", lambda bench, form=form: not_allowed(bench, form, "mknod", "./device")
         yield f"policy.no-owners-{form}", lambda bench, form=form: not_allowed(bench, form, "chown", "./")
         yield f"bomb.endless-file-{form}", lambda bench, form=form: huge_source(bench, form)
+    yield "disk.hung", hung
+    yield "retry.planted-link-tmpfs", lambda bench: two_steps(bench, "tmpfs")
+    yield "retry.planted-link-ext4", lambda bench: two_steps(bench, "ext4")
     for name in BOMBS:
         yield f"bomb.{name}", lambda bench, name=name: bomb(bench, name)
     yield "network.1-Mbit", lambda bench: network(bench, "1mbit", 0)
