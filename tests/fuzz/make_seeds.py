@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the fuzzers' seeds: tests/fuzz/corpus/frames by hand, corpus/tar by `transship-mover export`.
+"""Writes the fuzzers' seeds: tests/fuzz/corpus/tar by `transship-mover export`, corpus/migration from docs/examples, all
+others by hand.
 
 usage: tests/fuzz/make_seeds.py MOVER
 
@@ -7,12 +8,15 @@ Run as root (owners, devices). The seeds are committed: run it again only when t
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import struct
 import subprocess
 import sys
 import tempfile
+
+import yaml
 
 CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
 
@@ -72,6 +76,66 @@ def frames():
     yield "through-a-link", files + frame(b"D", place(b"d", 20, 6, b"d")) + frame(b"B", file(b"f", 21, 6, b"f", b"x"))
 
 
+def fields(*values):
+    return b"".join(struct.pack(">I", len(value)) + value for value in values)
+
+
+def sessions():
+    def header(*values):
+        return frame(b"H", fields(*values))
+    volumes = (b"a", b"100", b"3", b"b", b"0", b"1")
+    whole = header(b"5", b"uid", b"1", bytes(range(16)), *volumes)
+    root = b"p" + number(0) + metadata(0o040755)
+    tree = (place(b"d", 2, 0, b"d") + metadata(0o040755), held_file(3, 2, b"f", b"content"),
+            place(b"n", 4, 0, b"link") + metadata(0o120777, (), text(b"f")),
+            place(b"l", 3, 0, b"hard"))
+    large = (held_file(2, 0, b"large", bytes(8192), 4096), b"x" + number(2) + number(0) + number(8192),
+             b"k" + number(2) + text(bytes(range(32))))
+    yield "header", whole
+    yield "another-order", header(b"5", b"uid", b"1", bytes(16), *volumes[3:], *volumes[:3])
+    yield "another-epoch", header(b"5", b"uid", b"2", bytes(16), *volumes)
+    yield "held", whole + frame(b"O", root, *tree) + frame(b"E")
+    yield "held-in-parts", b"".join(frame(b"O", part) for part in (root, *tree)) + frame(b"E")
+    yield "held-blocks", frame(b"O", root, *large) + frame(b"E")
+    yield "held-nothing", frame(b"E") + frame(b"O", root) + frame(b"E")
+
+
+def held_file(node, directory, name, content, block=0):
+    return (place(b"f", node, directory, name) + metadata(0o100644) + number(len(content))
+            + hashlib.sha256(content).digest() + number(block))
+
+
+def protocols():
+    volume = {"name": "data", "emptyDir": False, "memory": False, "nodePath": "/srv/data"}
+    request = {"migrationUid": "uid", "epoch": 1, "podUid": "pod", "volumes": [volume], "peerHost": "10.0.0.1",
+               "bandwidthBytesPerSecond": 5, "compression": "Zstd", "deadlineSeconds": 9, "pass": 1, "maxRounds": 3}
+    report = {"name": "data", "bytes": 5, "entries": 2, "bytesDone": 5, "entriesDone": 2, "digest": "sha256:0"}
+    task = {"phase": "Failed", "errorCode": "NoSpace", "message": "full", "startedUnixMs": 1, "finishedUnixMs": 2,
+            "volumes": [report], "rounds": [{"bytes": 1, "entries": 1, "milliseconds": 3}]}
+    state = {"migrationUid": "uid", "role": "sender", "epoch": 1, "nodeName": "node-a", "bootId": "boot", "version": "0",
+             "sourceProcesses": "Running", "tasks": {"inspect": task}}
+    for name, letter, body in (("request", b"R", request), ("task", b"T", task), ("state", b"M", state), ("empty", b"R", {})):
+        yield name, letter + json.dumps(body).encode()
+    yield "kind", b"Kprecopy"
+    yield "deep", b"R" + b"[" * 200
+
+
+def migrations():
+    with open(CORPUS.parents[2] / "docs/examples/migration.yaml", encoding="utf-8") as file:
+        example = yaml.safe_load(file)
+    example["metadata"] |= {"uid": "uid", "resourceVersion": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    yield "example", json.dumps(example).encode()
+    everything = dict(example, spec=dict(example["spec"], mode="Archive", suspend=True, backoffLimit=2, ttlSecondsAfterFinished=5,
+                                         strategy={"type": "PreCopy", "maxRounds": 3, "maxDowntimeSeconds": 9},
+                                         volumes={"include": ["a"], "exclude": ["b"]}, dryRun=True, cancel=True))
+    yield "spec", json.dumps(everything).encode()
+    status = {"phase": "Succeeded", "epoch": 2, "conditions": [{"type": "Validated", "status": "True", "reason": "Checked",
+              "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}], "volumes": [{"name": "a"}],
+              "progress": {"percent": 3}, "rounds": [{"bytes": 1}], "source": {"nodeName": "a"}, "target": {"nodeName": "b"}}
+    yield "status", json.dumps(dict(example, status=status)).encode()
+    yield "wrong-types", json.dumps(dict(example, spec=[], status="x")).encode()
+
+
 def tars(mover):
     trees = {
         "plain": "mkdir d; echo content >d/f; ln -s ../../outside/file link; mkfifo fifo",
@@ -90,7 +154,8 @@ def tars(mover):
 def main():
     if len(sys.argv) != 2 or not os.access(sys.argv[1], os.X_OK):
         sys.exit(__doc__.strip())
-    for kind, seeds in (("frames", frames()), ("tar", tars(sys.argv[1]))):
+    for kind, seeds in (("frames", frames()), ("tar", tars(sys.argv[1])), ("session", sessions()),
+                        ("protocol", protocols()), ("migration", migrations())):
         (CORPUS / kind).mkdir(parents=True, exist_ok=True)
         for name, content in seeds:
             (CORPUS / kind / name).write_bytes(content)
