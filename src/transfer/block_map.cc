@@ -23,19 +23,19 @@ int64_t block_size_for(int64_t volume_bytes) {
 namespace {
 
 // The first extent that ends after `offset`.
-std::vector<Extent>::const_iterator reaching(const std::vector<Extent>& extents, int64_t offset) {
+std::span<const Extent>::iterator reaching(std::span<const Extent> extents, int64_t offset) {
   return std::partition_point(extents.begin(), extents.end(),
                               [&](const Extent& extent) { return extent.end() <= offset; });
 }
 
 }  // namespace
 
-bool was_data(const std::vector<Extent>& extents, int64_t offset, int64_t length) {
+bool was_data(std::span<const Extent> extents, int64_t offset, int64_t length) {
   const auto found = reaching(extents, offset);
   return found != extents.end() && found->offset <= offset && offset + length <= found->end();
 }
 
-std::vector<Extent> intersection(const std::vector<Extent>& extents, const Extent& range) {
+std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& range) {
   std::vector<Extent> parts;
   if (range.length <= 0) return parts;
   for (auto at = reaching(extents, range.offset); at != extents.end() && at->offset < range.end();

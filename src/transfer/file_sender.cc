@@ -37,6 +37,7 @@ class FileSender::Worker {
       TRANSSHIP_TRY(send_item(items[i], files_[i]));
       files_[i] = {};
       if (sent_) ++sender_.sent_;
+      TRANSSHIP_TRY(Spill::of_process().check());
       if (options_.progress != nullptr) ++options_.progress->entries;
       if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
     }
@@ -131,7 +132,7 @@ class FileSender::Worker {
     opening_ = node.has(Node::kFresh) ? Opening::kNew
                : whole                ? Opening::kEmptied
                                       : Opening::kAsItIs;
-    BlockMap now{block_, {}, std::move(*extents)};
+    BlockMap now{block_, {}, {extents->begin(), extents->end()}};
     opened_ = false;
     int64_t position = 0;
     while (position < node.size) {
@@ -270,8 +271,8 @@ class FileSender::Worker {
     }
     // Until the round is over the receiver may have the file as it was.
     if (!whole && digest != node.content)
-      node.extra->before = std::make_unique<MappedContent>(
-          MappedContent{node.content, std::move(node.extra->blocks)});
+      node.extra->before =
+          std::make_unique<MappedContent>(node.content, std::move(node.extra->blocks));
     node.content = digest;
     node.extra->blocks = std::move(now);
     settle(node, complete);
@@ -288,8 +289,8 @@ class FileSender::Worker {
                                           target.data(), target.size());
       if (length < 0) return lost(item, "read link", errno);
       target.resize(static_cast<size_t>(length));
-      retargeted = node.more().link_target != target;
-      node.extra->link_target = std::move(target);
+      retargeted = node.more().link_target != std::string_view(target);
+      node.extra->link_target = target;
     }
     auto taken =
         take_xattrs(node, place, item.handle->get(), std::string(item.name), options_.final);

@@ -88,7 +88,7 @@ Status RoundReceiver::check_new(NodeId id, NodeId directory, std::string_view na
   if (++entries_ > options_.limits.entries)
     return refuse(directory, name, "the volume has more entries than are allowed");
   while (inventory_.size() <= id) inventory_.add();
-  return {};
+  return Spill::of_process().check();
 }
 
 // A node that is there, at a place where it is.
@@ -144,11 +144,7 @@ void RoundReceiver::sort_names() {
 
 bool RoundReceiver::inherits(NodeId directory) const {
   const Node& node = inventory_.at(directory);
-  const auto is_default = [](const Xattr& xattr) {
-    return xattr.name == "system.posix_acl_default";
-  };
-  return (node.mode & S_ISGID) != 0 ||
-         std::any_of(node.extra->xattrs.begin(), node.extra->xattrs.end(), is_default);
+  return (node.mode & S_ISGID) != 0 || node.extra->xattrs.has("system.posix_acl_default");
 }
 
 Status RoundReceiver::take_directories(std::string_view payload) {

@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "transfer/write_lanes.h"
@@ -97,9 +96,9 @@ class RoundReceiver {
   bool transit_ = false;         // the transit directory is there
   int64_t bytes_ = 0;            // all files' sizes
   int64_t entries_ = 1;
-  std::vector<NodeId> unsorted_;  // directories with names that are not in order yet
+  SpillVector<NodeId> unsorted_;  // directories with names that are not in order yet
   std::unordered_map<NodeId, Large> large_;
-  std::unordered_set<NodeId> detached_;
+  SpillSet<NodeId> detached_;
   bool flags_wait_ = false;  // some are to be set when all else is right
 };
 

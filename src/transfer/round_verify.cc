@@ -97,7 +97,7 @@ class Reader {
     if (std::string other = difference(node, found); !other.empty()) return other;
     auto xattrs = (itself ? XattrPlace(fd) : XattrPlace(fd, name)).read(kNoPath);
     if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
-    if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty())
+    if (node.extra ? !(node.extra->xattrs == *xattrs) : !xattrs->empty())
       return std::string("has other extended attributes");
     InodeAttributes attributes;
     const AttributePlace place{fd, name, node.is_directory(), options_.projects};
@@ -216,7 +216,7 @@ class Comparison final : public SurveyVisitor {
 
     Comparison& whole_;
     NodeId directory_;
-    const std::vector<Child>& children_;
+    const SpillVector<Child>& children_;
     size_t next_ = 0;
   };
 

@@ -34,7 +34,7 @@ bool may_be(const Node& node, const NodeStat& stat) {
 }
 
 bool same_xattrs(const Node& a, const Node& b) {
-  static const std::vector<Xattr> kNone;
+  static const KeptXattrs kNone;
   return (a.extra ? a.extra->xattrs : kNone) == (b.extra ? b.extra->xattrs : kNone);
 }
 
@@ -92,7 +92,7 @@ class SourceTree::Visit final : public DirectoryVisit {
 
   SourceTree& tree_;
   NodeId directory_;
-  std::vector<Child> old_;
+  SpillVector<Child> old_;
   size_t next_ = 0;
 };
 
@@ -113,8 +113,8 @@ Status SourceTree::look(bool in_use, const Until& until) {
   index_nodes();
   several_names_.clear();
   TRANSSHIP_TRY(survey_tree(until));
-  known_ = {};
-  before_known_ = {};
+  known_ = SpillVector<Known>();  // "= {}" would keep its memory
+  before_known_ = SpillVector<Known>();
   before_ = Inventory();
   return {};
 }
@@ -172,8 +172,8 @@ Status SourceTree::entry_vanished(NodeId directory) {
   return strict_ ? Status(changed(inventory_.path(directory))) : Status();
 }
 
-std::vector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory) {
-  std::vector<Known> known;
+SpillVector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory) {
+  SpillVector<Known> known;
   for (NodeId id = 0; id < inventory.size(); ++id) {
     if (inventory.at(id).exists() && inventory.at(id).inode != 0)
       known.push_back({inventory.at(id).inode, id});

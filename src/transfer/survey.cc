@@ -27,8 +27,8 @@ struct Name {
 
 // A directory's names; a million of them take some 30 MB.
 struct Names {
-  std::string text;  // each with a NUL
-  std::vector<Name> names;
+  SpillString text;  // each with a NUL
+  SpillVector<Name> names;
   [[nodiscard]] std::string_view view(const Name& name) const {
     return std::string_view(text).substr(name.offset, name.length);
   }
@@ -162,6 +162,7 @@ class Surveyor {
     }
     std::vector<NodeId> inside;
     TRANSSHIP_TRY(visit.take(found, inside));
+    TRANSSHIP_TRY(Spill::of_process().check());
     waiting_.insert(waiting_.end(), inside.rbegin(), inside.rend());
     return {};
   }
@@ -178,7 +179,7 @@ class Surveyor {
   Mutex mutex_;
   std::condition_variable_any changed_;
   DirectoryHandles handles_ GUARDED_BY(mutex_);
-  std::vector<NodeId> waiting_ GUARDED_BY(mutex_) = {kRootNode};  // the next one last
+  SpillVector<NodeId> waiting_ GUARDED_BY(mutex_) = {kRootNode};  // the next one last
   int busy_ GUARDED_BY(mutex_) = 0;
   Status failed_ GUARDED_BY(mutex_);
 };
