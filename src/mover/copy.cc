@@ -229,9 +229,12 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (!port) return port.error();
   Result<std::vector<transfer::VolumeOutcome>> received = Error{};
   std::jthread receiving([&] {
+    transfer::SessionOptions session;
+    session.until = ends.until;
+    session.resume = options.resume;
     received =
         ends.receiver->receive({ends.uid, kEpoch}, {{kVolume, ends.to.get(), {}, options.projects}},
-                               ends.counters, options.resume, ends.until);
+                               ends.counters, session);
     // The sender heard why, unless the receiver could not tell any more.
     if (!received) stop.request_stop();
   });

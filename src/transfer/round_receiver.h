@@ -76,6 +76,7 @@ class RoundReceiver {
   Status check_new(NodeId id, NodeId directory, std::string_view name);
   Status check_place(NodeId id, NodeId directory, std::string_view name);
   Status check_once(NodeId id);
+  Status count_change(NodeId directory, std::string_view name);
   Status count_bytes(NodeId id, int64_t size);
   void add_name(NodeId directory, std::string_view name, NodeId id);
   void sort_names();
@@ -96,6 +97,8 @@ class RoundReceiver {
   bool transit_ = false;         // the transit directory is there
   int64_t bytes_ = 0;            // all files' sizes
   int64_t entries_ = 1;
+  int64_t made_ = 0;              // nodes, whatever became of them
+  int64_t changes_ = 0;           // new names, likewise
   SpillVector<NodeId> unsorted_;  // directories with names that are not in order yet
   std::unordered_map<NodeId, Large> large_;
   SpillSet<NodeId> detached_;
