@@ -46,4 +46,13 @@ std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& 
   return parts;
 }
 
+void clear_holes(const std::vector<Extent>& extents, const Extent& range, char* bytes) {
+  int64_t position = range.offset;
+  for (const Extent& data : intersection(extents, range)) {
+    std::fill(bytes + (position - range.offset), bytes + (data.offset - range.offset), '\0');
+    position = data.end();
+  }
+  std::fill(bytes + (position - range.offset), bytes + range.length, '\0');
+}
+
 }  // namespace transship::transfer

@@ -46,4 +46,7 @@ bool was_data(std::span<const Extent> extents, int64_t offset, int64_t length);
 // What of the range is in `extents`.
 std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& range);
 
+// Zeros in what of the range is not in `extents`; its bytes begin at `bytes`.
+void clear_holes(const std::vector<Extent>& extents, const Extent& range, char* bytes);
+
 }  // namespace transship::transfer

@@ -9,6 +9,7 @@
 #include <climits>
 
 #include "transfer/beneath.h"
+#include "transfer/content_batch.h"
 #include "transfer/page_cache.h"
 #include "transfer/source_xattrs.h"
 
@@ -41,6 +42,7 @@ class FileSender::Worker {
       if (options_.progress != nullptr) ++options_.progress->entries;
       if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
     }
+    TRANSSHIP_TRY(send_contents());
     return flush();
   }
 
@@ -49,6 +51,12 @@ class FileSender::Worker {
     UniqueFd file;
     int error = 0;
     PageCacheTrace cache;
+  };
+  // A small file that was read into the batch.
+  struct Small {
+    const FileItem* item = nullptr;
+    bool sure = true;     // of the metadata
+    bool changed = true;  // the receiver has other metadata
   };
 
   void open(const FileItem& item, Opened& opened) const {
@@ -78,45 +86,54 @@ class FileSender::Worker {
     note(*item.node, *taken, *flags);
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
-               ? send_small(item, opened)
+               ? read_small(item, opened)
                : send_large(item, opened);
   }
 
-  Status send_small(const FileItem& item, Opened& opened) {
-    Node& node = *item.node;
-    const auto wanted = static_cast<size_t>(node.size);
-    if (content_.size() < wanted) content_.resize(static_cast<size_t>(kSmallFile));
-    size_t have = 0;
-    while (have < wanted) {
-      const ssize_t n = ::pread(opened.file.get(), content_.data() + have, wanted - have,
-                                static_cast<off_t>(have));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return lost(item, "read", errno);
-      if (n == 0) break;
-      have += static_cast<size_t>(n);
-    }
+  // It is sent with the others of its batch, when all of them are hashed.
+  Status read_small(const FileItem& item, Opened& opened) {
+    const auto wanted = static_cast<size_t>(item.node->size);
+    if (!contents_.read(opened.file.get(), wanted)) return lost(item, "read", errno);
     opened.cache.finish();
+    const size_t have = contents_.length(small_.size());
+    small_.push_back({&item, sure_, changed_});
     if (have < wanted && options_.final) return shorter(item);
-    const std::string_view content = std::string_view(content_).substr(0, have);
-    hash_.update(content);
-    const Sha256::Digest digest = hash_.finish();
+    count(static_cast<int64_t>(have));
+    return {};
+  }
+
+  Status send_contents() {
+    contents_.hash();
+    for (size_t i = 0; i < small_.size(); ++i) {
+      sent_ = false;
+      send_content(small_[i], contents_.content(i), contents_.digest(i));
+      if (sent_) ++sender_.sent_;
+      if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
+    }
+    contents_.clear();
+    small_.clear();
+    return {};
+  }
+
+  void send_content(const Small& read, std::string_view content, const Sha256::Digest& digest) {
+    const FileItem& item = *read.item;
+    Node& node = *item.node;
+    const bool complete = static_cast<int64_t>(content.size()) == node.size;
     // One that came in pieces may have holes at the receiver.
     const bool in_pieces = node.extra && node.extra->blocks.block != 0;
     const bool fresh = node.has(Node::kFresh);
-    if (fresh || digest != node.content || have < wanted || in_pieces) {
+    if (fresh || digest != node.content || !complete || in_pieces) {
       start(fresh ? Op::kNewFile : Op::kFileContent, item)
           .metadata(node)
           .digest(digest)
           .text(content);
-    } else if (changed_) {
+    } else if (read.changed) {
       start(Op::kMetadata, item).metadata(node);
     }
     node.content = digest;
     if (node.extra) node.extra->blocks = {};
-    count(static_cast<int64_t>(have));
-    settle(node, have == wanted);
-    node.size = static_cast<int64_t>(have);
-    return {};
+    settle(node, complete && read.sure);
+    node.size = static_cast<int64_t>(content.size());
   }
 
   Status send_large(const FileItem& item, Opened& opened) {
@@ -170,20 +187,10 @@ class FileSender::Worker {
       if (n <= 0) break;  // shorter than it was
       have += n;
     }
-    clear_holes(now, offset, have);
+    // Only what was data when the file was looked at is sent: what came into a hole since then must
+    // not be hashed either, and is the next round's.
+    clear_holes(now.extents, {offset, have}, content_.data());
     return have;
-  }
-
-  // Only what was data when the file was looked at is sent: what came into a hole since then must
-  // not be hashed either, and is the next round's.
-  void clear_holes(const BlockMap& now, int64_t offset, int64_t length) {
-    int64_t position = offset;
-    for (const Extent& data : intersection(now.extents, {offset, length})) {
-      std::fill(content_.begin() + (position - offset), content_.begin() + (data.offset - offset),
-                '\0');
-      position = data.end();
-    }
-    std::fill(content_.begin() + (position - offset), content_.begin() + length, '\0');
   }
 
   Status send_chunk(const FileItem& item, BlockMap& now, const BlockMap& known, int64_t offset,
@@ -275,7 +282,7 @@ class FileSender::Worker {
           std::make_unique<MappedContent>(node.content, std::move(node.extra->blocks));
     node.content = digest;
     node.extra->blocks = std::move(now);
-    settle(node, complete);
+    settle(node, complete && sure_);
     return {};
   }
 
@@ -302,7 +309,7 @@ class FileSender::Worker {
     note(node, *taken, *flags);
     if (changed_ || retargeted)
       start(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata, item).metadata(node);
-    settle(node, true);
+    settle(node, sure_);
     return {};
   }
 
@@ -337,9 +344,9 @@ class FileSender::Worker {
     return {ErrorCode::kConflict, path(item) + " became shorter while it was read"};
   }
 
-  void settle(Node& node, bool complete) const {
+  static void settle(Node& node, bool complete) {
     node.clear(Node::kFresh | Node::kStale | Node::kUnsure);
-    if (!complete || !sure_) node.set(Node::kStale);
+    if (!complete) node.set(Node::kStale);
   }
 
   Status flush() {
@@ -362,7 +369,9 @@ class FileSender::Worker {
   FileSender& sender_;
   const Options& options_;
   std::vector<Opened> files_;  // the items' files
-  std::string content_;
+  ContentBatch contents_;
+  std::vector<Small> small_;                         // whose contents those are
+  std::string content_;                              // a part of a large file
   std::string out_ = std::string(kFrameHead, '\0');  // a frame
   Sha256 hash_;
   Opening opening_ = Opening::kNew;  // of the large file

@@ -11,6 +11,7 @@
 
 #include "transfer/batch_workers.h"
 #include "transfer/beneath.h"
+#include "transfer/content_batch.h"
 #include "transfer/differences.h"
 #include "transfer/round_receiver.h"
 #include "transfer/survey.h"
@@ -20,6 +21,8 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kBuffer = 512 << 10;
+constexpr int64_t kSmall = 256 << 10;  // hashed with others
+constexpr BatchLimits kLimits{.items = 64, .bytes = kSmall, .queued = 8};
 
 struct Item {
   Node* node = nullptr;
@@ -64,23 +67,37 @@ class Reader {
   Status read(const std::vector<Item>& items) {
     for (const Item& item : items) {
       TRANSSHIP_TRY(options_.until.check("read the volume back"));
-      auto found = read_one(item);
+      UniqueFd file;
+      auto found = look_at(item, file);
       if (!found) return found.error();
-      if (!found->empty()) {
-        differences_.add(path_of(inventory_, item), *found);
-        continue;
+      if (found->empty() && item.node->is_regular()) {
+        TRANSSHIP_TRY(read_content(item, file.get()));
+      } else {
+        note(item, *found);
       }
-      item.node->clear(Node::kUnverified);
-      if (options_.progress != nullptr) ++options_.progress->verified_entries;
     }
+    contents_.hash();
+    for (size_t i = 0; i < small_.size(); ++i) {
+      const bool same = contents_.digest(i) == small_[i]->node->content;
+      note(*small_[i], same ? "" : kOtherContent);
+    }
+    contents_.clear();
+    small_.clear();
     return {};
   }
 
  private:
-  // What differs.
-  Result<std::string> read_one(const Item& item) {
+  static constexpr const char* kOtherContent = "has other content";
+
+  void note(const Item& item, const std::string& difference) {
+    if (!difference.empty()) return differences_.add(path_of(inventory_, item), difference);
+    item.node->clear(Node::kUnverified);
+    if (options_.progress != nullptr) ++options_.progress->verified_entries;
+  }
+
+  // What differs, but for a file's content; the file is open then.
+  Result<std::string> look_at(const Item& item, UniqueFd& file) const {
     Node& node = *item.node;
-    UniqueFd file;
     if (node.is_regular()) {
       auto opened = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
       if (!opened && errno == ENOENT) return std::string("is missing");
@@ -105,16 +122,28 @@ class Reader {
       return path_error("read the inode flags of", path_of(inventory_, item), errno);
     if (attributes != node.attributes()) return std::string("has other inode flags or project id");
     if (S_ISLNK(node.mode) && !has_target(item)) return std::string("has another target");
-    if (node.is_regular()) {
-      auto digest = hash(item, file.get());
-      if (!digest) return digest.error();
-      if (*digest != node.content) return std::string("has other content");
-    }
     // From here on its time of change shows whether anybody else had a hand in it.
     node.inode = found.inode;
     node.ctime_seconds = found.ctime_seconds;
     node.ctime_nanoseconds = found.ctime_nanoseconds;
     return std::string();
+  }
+
+  // A small one's is compared when those of others are hashed with it.
+  Status read_content(const Item& item, int file) {
+    if (on_disk_) ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    if (item.node->size > kSmall) {
+      auto digest = hash(item, file);
+      if (!digest) return digest.error();
+      note(item, *digest == item.node->content ? "" : kOtherContent);
+      return {};
+    }
+    if (!contents_.read(file, static_cast<size_t>(item.node->size)))
+      return path_error("read back", path_of(inventory_, item), errno);
+    if (options_.progress != nullptr)
+      options_.progress->verified_bytes += static_cast<int64_t>(contents_.length(small_.size()));
+    small_.push_back(&item);
+    return {};
   }
 
   static bool has_target(const Item& item) {
@@ -126,7 +155,6 @@ class Reader {
   }
 
   Result<Sha256::Digest> hash(const Item& item, int file) {
-    if (on_disk_) ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     int64_t have = 0;
     while (true) {
       const ssize_t n = ::read(file, buffer_.data(), buffer_.size());
@@ -146,7 +174,9 @@ class Reader {
   const ReceiveOptions& options_;
   Differences& differences_;
   bool on_disk_;
-  std::vector<std::byte> buffer_;
+  ContentBatch contents_;
+  std::vector<const Item*> small_;  // whose contents those are
+  std::vector<std::byte> buffer_;   // of large files
   Sha256 sha_;
 };
 
@@ -243,7 +273,7 @@ class ReadBack {
       : inventory_(inventory),
         handles_(handles),
         queued_(inventory.size()),
-        workers_("verify", {}, [&] {
+        workers_("verify", kLimits, [&] {
           return [reader = std::make_shared<Reader>(inventory, options, differences, on_disk)](
                      const std::vector<Item>& items) { return reader->read(items); };
         }) {}
