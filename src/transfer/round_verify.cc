@@ -1,4 +1,5 @@
 // RoundReceiver's reading back: is what is on the disk what came?
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -208,6 +209,13 @@ class Comparison final : public SurveyVisitor {
           directory_(directory),
           children_(whole.inventory_.at(directory).extra->children) {}
 
+    // All that there is to be seen of a file is looked at when it is read back.
+    bool passes(std::string_view name, unsigned char type) override {
+      while (coming_ < children_.size() && children_[coming_].name() < name) ++coming_;
+      if (coming_ == children_.size() || children_[coming_].name() != name) return false;
+      const Node& node = whole_.inventory_.at(children_[coming_].node);
+      return type == DT_REG && node.is_regular() && node.links == 1 && node.has(Node::kUnverified);
+    }
     Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) override {
       for (const SurveyedEntry& entry : entries) {
         while (next_ < children_.size() && children_[next_].name() < entry.name) miss();
@@ -216,6 +224,7 @@ class Comparison final : public SurveyVisitor {
           continue;
         }
         const NodeId id = children_[next_++].node;
+        if (entry.passed) continue;
         Node& node = whole_.inventory_.at(id);
         if (node.is_directory() && S_ISDIR(entry.stat.mode)) {
           inside.push_back(id);
@@ -248,6 +257,7 @@ class Comparison final : public SurveyVisitor {
     NodeId directory_;
     const SpillVector<Child>& children_;
     size_t next_ = 0;
+    size_t coming_ = 0;  // ahead of it, where names are passed by
   };
 
   static void look_at(Node& node, const NodeStat& stat) {

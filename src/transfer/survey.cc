@@ -22,7 +22,8 @@ constexpr size_t kSlice = 1024;
 struct Name {
   uint64_t inode = 0;
   uint32_t offset = 0;  // in Names::text
-  uint32_t length = 0;
+  uint16_t length = 0;
+  uint8_t type = DT_UNKNOWN;
 };
 
 // A directory's names; a million of them take some 30 MB.
@@ -43,8 +44,8 @@ Result<Names> read_names(int directory) {
     if (out.text.size() > UINT32_MAX - 256) {
       return Error{ErrorCode::kInvalid, "the directory has too many names"};
     }
-    out.names.push_back(
-        {found->d_ino, static_cast<uint32_t>(out.text.size()), static_cast<uint32_t>(name.size())});
+    out.names.push_back({found->d_ino, static_cast<uint32_t>(out.text.size()),
+                         static_cast<uint16_t>(name.size()), found->d_type});
     out.text.append(name.data(), name.size() + 1);
   }
   if (errno != 0) return errno_error("read the directory", errno);
@@ -126,21 +127,26 @@ class Surveyor {
   // In the order of inode numbers, which is about the order on disk.
   Status take(NodeId directory, int fd, const Names& names, std::span<const Name> slice,
               DirectoryVisit& visit, MutexLock& lock) REQUIRES(mutex_) {
+    std::vector<SurveyedEntry> found(slice.size());
+    std::vector<uint32_t> order;
+    order.reserve(slice.size());
+    for (uint32_t i = 0; i < slice.size(); ++i) {
+      const std::string_view name = names.view(slice[i]);
+      found[i] = {name, {}, visit.passes(name, slice[i].type)};
+      if (!found[i].passed) order.push_back(i);
+    }
     lock.unlock();
-    std::vector<uint32_t> order(slice.size());
-    for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(),
               [&](uint32_t a, uint32_t b) { return slice[a].inode < slice[b].inode; });
-    std::vector<SurveyedEntry> found(slice.size());
     std::string_view foreign;
     std::string_view failing;
     int error = 0;
     bool missing = false;
     for (const uint32_t i : order) {
       struct statx stat {};
-      const std::string_view name = names.view(slice[i]);
+      const std::string_view name = found[i].name;
       if (look(fd, name.data(), stat)) {
-        found[i] = {name, node_stat(stat)};
+        found[i].stat = node_stat(stat);
         if (!is_of_the_volume(stat)) foreign = name;
       } else if (errno == ENOENT) {
         missing = true;
@@ -158,7 +164,8 @@ class Surveyor {
     }
     if (missing) {
       TRANSSHIP_TRY(visitor_.entry_vanished(directory));
-      std::erase_if(found, [](const SurveyedEntry& entry) { return entry.stat.mode == 0; });
+      std::erase_if(
+          found, [](const SurveyedEntry& entry) { return !entry.passed && entry.stat.mode == 0; });
     }
     std::vector<NodeId> inside;
     TRANSSHIP_TRY(visit.take(found, inside));
