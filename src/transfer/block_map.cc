@@ -46,7 +46,7 @@ std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& 
   return parts;
 }
 
-void clear_holes(const std::vector<Extent>& extents, const Extent& range, char* bytes) {
+void clear_holes(std::span<const Extent> extents, const Extent& range, char* bytes) {
   int64_t position = range.offset;
   for (const Extent& data : intersection(extents, range)) {
     std::fill(bytes + (position - range.offset), bytes + (data.offset - range.offset), '\0');

@@ -47,6 +47,6 @@ bool was_data(std::span<const Extent> extents, int64_t offset, int64_t length);
 std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& range);
 
 // Zeros in what of the range is not in `extents`; its bytes begin at `bytes`.
-void clear_holes(const std::vector<Extent>& extents, const Extent& range, char* bytes);
+void clear_holes(std::span<const Extent> extents, const Extent& range, char* bytes);
 
 }  // namespace transship::transfer

@@ -37,7 +37,7 @@ void Node::take(const NodeStat& stat) {
   mode = stat.mode;
   uid = stat.uid;
   gid = stat.gid;
-  clear(kSparse);
+  clear(kSparse | kListed);
   if (S_ISREG(mode) && static_cast<int64_t>(stat.blocks) * 512 < size) set(kSparse);
   if (S_ISCHR(mode) || S_ISBLK(mode)) {
     more().device_major = stat.device_major;

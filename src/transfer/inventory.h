@@ -67,6 +67,8 @@ struct Node {
     kSparse = 8,      // the sender's: a file that has holes, perhaps
     kUnsure = 16,     // the sender's: it may have changed without a sign, so it is compared
     kFlagged = 32,    // the receiver's: it has inode flags on the disk that would be in the way
+    kListed = 64,     // the sender's: a directory with just the children that it had when its times
+                      // were as they are here
   };
 
   uint64_t inode = 0;  // of this end; 0: not met yet

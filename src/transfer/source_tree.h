@@ -55,15 +55,15 @@ class SourceTree final : private SurveyVisitor {
   Status vanished(NodeId directory) override;
   Status entry_vanished(NodeId directory) override;
   Status survey_tree(const Until& until);
-  void index_nodes();
-  NodeId find_node(const NodeStat& stat) const;
+  void forget_before();
+  NodeId find_node(const NodeStat& stat);
   NodeId meet(NodeId directory, std::string_view name, const NodeStat& stat);
   void meet_again(NodeId node, const NodeStat& stat);
   bool may_bind(const Node& node, const NodeStat& stat);
   void bind(Node& node, const NodeStat& stat);
   static void recall_blocks(Node& node, Node& before);
   Node* find_before(const NodeStat& stat);
-  static SpillVector<Known> by_inode(const Inventory& inventory);
+  static SpillVector<Known> by_inode(const Inventory& inventory, NodeId end);
   static Error changed(const std::string& path);
 
   int root_;
@@ -72,8 +72,12 @@ class SourceTree final : private SurveyVisitor {
   bool strict_ = false;
   bool trusts_times_ = false;
   bool on_disk_ = false;
-  int64_t unsure_since_ = 0;                  // seconds since 1970
-  SpillVector<Known> known_;                  // by inode: what was there before this look
+  bool names_show_ = false;    // in a directory's times
+  int64_t unsure_since_ = 0;   // seconds since 1970
+  int64_t listed_before_ = 0;  // names of directories that changed earlier are as they were listed
+  NodeId first_new_ = kFirstNode;  // of this look
+  bool indexed_ = false;
+  SpillVector<Known> known_;  // once indexed, by inode: what was there before this look
   SpillMap<uint64_t, NodeId> several_names_;  // of this look
   Inventory before_;  // what was known of the volume before resume(), until it is looked at
   SpillVector<Known> before_known_;  // by inode: of that

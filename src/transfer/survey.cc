@@ -30,6 +30,11 @@ struct Name {
 struct Names {
   SpillString text;  // each with a NUL
   SpillVector<Name> names;
+  void add(std::string_view name, uint64_t inode, uint8_t type) {
+    names.push_back(
+        {inode, static_cast<uint32_t>(text.size()), static_cast<uint16_t>(name.size()), type});
+    (text += name) += '\0';
+  }
   [[nodiscard]] std::string_view view(const Name& name) const {
     return std::string_view(text).substr(name.offset, name.length);
   }
@@ -44,9 +49,7 @@ Result<Names> read_names(int directory) {
     if (out.text.size() > UINT32_MAX - 256) {
       return Error{ErrorCode::kInvalid, "the directory has too many names"};
     }
-    out.names.push_back({found->d_ino, static_cast<uint32_t>(out.text.size()),
-                         static_cast<uint16_t>(name.size()), found->d_type});
-    out.text.append(name.data(), name.size() + 1);
+    out.add(name, found->d_ino, found->d_type);
   }
   if (errno != 0) return errno_error("read the directory", errno);
   std::sort(out.names.begin(), out.names.end(),
@@ -109,19 +112,34 @@ class Surveyor {
     struct statx own {};
     const bool seen = look(fd, "", own);
     const int error = errno;
-    auto names = read_names(fd);
     lock.lock();
     if (!seen) return errno_error("stat " + quoted(inventory_.path(directory)), error);
-    if (!names) return names.error().during(quoted(inventory_.path(directory)));
     if (directory == kRootNode) device_ = {own.stx_dev_major, own.stx_dev_minor};
     auto visit = visitor_.begin(directory, node_stat(own));
     if (!visit) return visit.error();
+    const std::span<const Child> known = (*visit)->names();
+    if (!known.empty()) return visit_known(directory, fd, known, **visit, lock);
+    lock.unlock();
+    auto names = read_names(fd);
+    lock.lock();
+    if (!names) return names.error().during(quoted(inventory_.path(directory)));
     for (size_t at = 0; at < names->names.size(); at += kSlice) {
       const size_t count = std::min(kSlice, names->names.size() - at);
       TRANSSHIP_TRY(
           take(directory, fd, *names, std::span(names->names).subspan(at, count), **visit, lock));
     }
     return (*visit)->end();
+  }
+
+  Status visit_known(NodeId directory, int fd, std::span<const Child> known, DirectoryVisit& visit,
+                     MutexLock& lock) REQUIRES(mutex_) {
+    for (; !known.empty(); known = known.subspan(std::min(kSlice, known.size()))) {
+      Names names;
+      for (const Child& child : known.first(std::min(kSlice, known.size())))
+        names.add(child.name(), inventory_.at(child.node).inode, DT_UNKNOWN);
+      TRANSSHIP_TRY(take(directory, fd, names, names.names, visit, lock));
+    }
+    return visit.end();
   }
 
   // In the order of inode numbers, which is about the order on disk.

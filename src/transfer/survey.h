@@ -21,6 +21,8 @@ struct SurveyedEntry {
 class DirectoryVisit {
  public:
   virtual ~DirectoryVisit() = default;
+  // All its names, in order, where they are known; else it is read for them.
+  [[nodiscard]] virtual std::span<const Child> names() const { return {}; }
   // Of each name, in order and before it is taken: whether its metadata need not be looked at.
   // `type` is the directory's word for what it is (DT_REG and others, or DT_UNKNOWN).
   virtual bool passes(std::string_view /*name*/, unsigned char /*type*/) { return false; }
