@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "transfer/entry.h"
@@ -77,6 +78,11 @@ Result<struct statx> stat_beneath(int directory, const std::string& name, const 
     return path_error("stat", path, errno);
   }
   return stat;
+}
+
+bool is_loss(int error) {
+  const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
+  return std::find(usual.begin(), usual.end(), error) != usual.end();
 }
 
 bool same_file(const struct statx& a, const struct statx& b) {

@@ -11,6 +11,7 @@
 #include "transfer/beneath.h"
 #include "transfer/content_batch.h"
 #include "transfer/page_cache.h"
+#include "transfer/sha256_aside.h"
 #include "transfer/source_xattrs.h"
 
 namespace transship::transfer {
@@ -18,7 +19,8 @@ namespace {
 
 constexpr size_t kFrame = 256 << 10;
 constexpr int64_t kChunk = 256 << 10;
-constexpr int64_t kHoleUnit = 64 << 10;  // no file system has larger blocks
+constexpr int64_t kHashedAside = 8 << 20;  // where nothing else is to be done
+constexpr int64_t kHoleUnit = 64 << 10;    // no file system has larger blocks
 constexpr BatchLimits kLimits{.items = 64, .bytes = kSmallFile, .queued = 8};
 
 }  // namespace
@@ -154,6 +156,7 @@ class FileSender::Worker {
     int64_t position = 0;
     while (position < node.size) {
       TRANSSHIP_TRY(options_.until.check("send the volume"));
+      std::swap(content_, hashed_);
       const int64_t length = std::min(std::max(kChunk, block_), node.size - position);
       auto have = read_chunk(item, file, now, position, length);
       if (!have) return have.error();
@@ -197,7 +200,7 @@ class FileSender::Worker {
                     int64_t length, bool whole) {
     const std::string_view content =
         std::string_view(content_).substr(0, static_cast<size_t>(length));
-    hash_.update(content);
+    hash_.update(content, item.node->size >= kHashedAside && sender_.busy_ == 1);
     count(length);
     Extent pending;  // data to be sent, not cut into blocks
     for (int64_t at = 0; at < length; at += block_) {
@@ -326,12 +329,6 @@ class FileSender::Worker {
     changed_ = taken.changed || other_flags || node.has(Node::kFresh | Node::kStale);
   }
 
-  // Whether an entry that goes, or that something else takes the name of, fails like that.
-  static bool is_loss(int error) {
-    const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
-    return std::find(usual.begin(), usual.end(), error) != usual.end();
-  }
-
   // The next round will see what became of it.
   Status lost(const FileItem& item, const char* tried, int error) {
     if (!is_loss(error)) return path_error(tried, plain_path(item), error);
@@ -373,20 +370,25 @@ class FileSender::Worker {
   std::vector<Small> small_;                         // whose contents those are
   std::string content_;                              // a part of a large file
   std::string out_ = std::string(kFrameHead, '\0');  // a frame
-  Sha256 hash_;
-  Opening opening_ = Opening::kNew;  // of the large file
-  int64_t block_ = 0;                // its
-  bool opened_ = false;              // it is, at the receiver
-  bool sure_ = true;                 // of the item's metadata
-  bool changed_ = true;              // the receiver has other metadata
-  bool sent_ = false;                // there is an operation of the item's
+  std::string hashed_;                               // the part before it
+  Sha256Aside hash_;                                 // of a large file
+  Opening opening_ = Opening::kNew;                  // of the large file
+  int64_t block_ = 0;                                // its
+  bool opened_ = false;                              // it is, at the receiver
+  bool sure_ = true;                                 // of the item's metadata
+  bool changed_ = true;                              // the receiver has other metadata
+  bool sent_ = false;                                // there is an operation of the item's
 };
 
 FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)
     : inventory_(inventory), out_(out), options_(options), workers_("read", kLimits, [this] {
-        return [worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
-          return worker->send(items);
-        };
+        return
+            [this, worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
+              ++busy_;
+              Status sent = worker->send(items);
+              --busy_;
+              return sent;
+            };
       }) {}
 
 Status FileSender::add(FileItem item) {

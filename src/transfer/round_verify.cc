@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 
@@ -15,6 +16,7 @@
 #include "transfer/content_batch.h"
 #include "transfer/differences.h"
 #include "transfer/round_receiver.h"
+#include "transfer/sha256_aside.h"
 #include "transfer/survey.h"
 #include "transfer/xattrs.h"
 
@@ -22,7 +24,8 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kBuffer = 512 << 10;
-constexpr int64_t kSmall = 256 << 10;  // hashed with others
+constexpr int64_t kSmall = 256 << 10;      // hashed with others
+constexpr int64_t kHashedAside = 8 << 20;  // where nothing else is to be done
 constexpr BatchLimits kLimits{.items = 64, .bytes = kSmall, .queued = 8};
 
 struct Item {
@@ -56,14 +59,17 @@ std::string difference(const Node& node, const NodeStat& stat) {
 // One thread's part of reading back.
 class Reader {
  public:
-  // `on_disk`: there is a disk to read from, and a cache to be passed by.
+  // `on_disk`: there is a disk to read from, and a cache to be passed by. `busy`: how many threads
+  // read.
   Reader(const Inventory& inventory, const ReceiveOptions& options, Differences& differences,
-         bool on_disk)
+         bool on_disk, const std::atomic<int>& busy)
       : inventory_(inventory),
         options_(options),
         differences_(differences),
         on_disk_(on_disk),
-        buffer_(kBuffer) {}
+        busy_(busy),
+        buffer_(kBuffer),
+        hashed_(kBuffer) {}
 
   Status read(const std::vector<Item>& items) {
     for (const Item& item : items) {
@@ -161,7 +167,9 @@ class Reader {
       const ssize_t n = ::read(file, buffer_.data(), buffer_.size());
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return path_error("read back", path_of(inventory_, item), errno);
-      sha_.update(Bytes(buffer_).first(static_cast<size_t>(n)));
+      sha_.update(std::string_view(buffer_.data(), static_cast<size_t>(n)),
+                  item.node->size >= kHashedAside && busy_ == 1);
+      std::swap(buffer_, hashed_);
       have += n;
       if (options_.progress != nullptr) options_.progress->verified_bytes += n;
       if (n == 0 || have >= item.node->size) return sha_.finish();
@@ -175,10 +183,12 @@ class Reader {
   const ReceiveOptions& options_;
   Differences& differences_;
   bool on_disk_;
+  const std::atomic<int>& busy_;
   ContentBatch contents_;
   std::vector<const Item*> small_;  // whose contents those are
-  std::vector<std::byte> buffer_;   // of large files
-  Sha256 sha_;
+  std::vector<char> buffer_;        // a part of a large file
+  std::vector<char> hashed_;        // the part before it
+  Sha256Aside sha_;
 };
 
 // Every entry on the disk against the inventory: what is not as it was when it was read back is to
@@ -284,8 +294,13 @@ class ReadBack {
         handles_(handles),
         queued_(inventory.size()),
         workers_("verify", kLimits, [&] {
-          return [reader = std::make_shared<Reader>(inventory, options, differences, on_disk)](
-                     const std::vector<Item>& items) { return reader->read(items); };
+          auto reader = std::make_shared<Reader>(inventory, options, differences, on_disk, busy_);
+          return [this, reader](const std::vector<Item>& items) {
+            ++busy_;
+            Status done = reader->read(items);
+            --busy_;
+            return done;
+          };
         }) {}
 
   Status run() {
@@ -324,6 +339,7 @@ class ReadBack {
   DirectoryHandles& handles_;
   DirectoryHandle handle_;  // of the directory that is being queued
   std::vector<bool> queued_;
+  std::atomic<int> busy_ = 0;  // threads
   BatchWorkers<Item> workers_;
 };
 
