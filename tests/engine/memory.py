@@ -14,20 +14,21 @@ ENTRIES = 100_000  # some 15 MB at either end
 MIB = 1 << 20
 # What either end has beside that: code, connections, buffers.
 BASE = 10 * MIB
-# For --between, which the sender runs: what memory of their own both ends have, and which files without a name.
+# For --between, which the mover of both ends runs: what memory of their own they have, and which files without a name
+# have something in them.
 LOOK = r"""
 import os, sys
-sender = os.getppid()
-while "transship-mover" not in open(f"/proc/{sender}/comm").read():
-    sender = int(open(f"/proc/{sender}/stat").read().rsplit(")", 1)[1].split()[1])
-children = " ".join(open(f"/proc/{sender}/task/{task}/children").read() for task in os.listdir(f"/proc/{sender}/task"))
-for pid in (sender, *map(int, children.split())):
-    if "transship-mover" not in open(f"/proc/{pid}/comm").read():
+mover = os.getppid()
+while "transship-mover" not in open(f"/proc/{mover}/comm").read():
+    mover = int(open(f"/proc/{mover}/stat").read().rsplit(")", 1)[1].split()[1])
+children = " ".join(open(f"/proc/{mover}/task/{task}/children").read() for task in os.listdir(f"/proc/{mover}/task"))
+for pid in map(int, children.split()):
+    if b"\0copier\0" not in open(f"/proc/{pid}/cmdline", "rb").read():
         continue
     anonymous = next(line for line in open(f"/proc/{pid}/status") if line.startswith("RssAnon:")).split()[1]
-    held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")
-            if os.path.lexists(f"/proc/{pid}/fd/{fd}")]
-    spilled = sum(sys.argv[1] in name and "(deleted)" in name for name in held)
+    held = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    spilled = len({os.stat(path).st_ino for path in held if os.path.lexists(path)
+                   and sys.argv[1] in os.readlink(path) and os.stat(path).st_blocks > 0})
     print("look", int(anonymous) * 1024, spilled, len(os.listdir(sys.argv[1])))
 """
 
