@@ -207,7 +207,13 @@ Step check_space(Context& context) {
   const api::TaskState* here =
       task_state(context.observed, MoverRole::kSender, api::TaskKind::kInspect);
   std::string problems;
+  std::string too_many;
   for (const api::VolumeReport& volume : here->volumes) {
+    if (volume.entries > api::kMostEntries) {
+      too_many += "volume " + volume.name + " has " + std::to_string(volume.entries) +
+                  " entries, and " + std::to_string(api::kMostEntries) +
+                  " are the most that are moved: delete or pack some of them; ";
+    }
     if (VolumeStatus* status = context.status.volume(volume.name)) {
       status->bytes = volume.bytes;
       status->entries = volume.entries;
@@ -226,6 +232,7 @@ Step check_space(Context& context) {
                   std::to_string(free->free_inodes) + " free; ";
     }
   }
+  problems = too_many + problems;
   const auto old =
       std::find_if(context.status.preflight.begin(), context.status.preflight.end(),
                    [](const api::PreflightCheck& check) { return check.check == "Space"; });
@@ -233,6 +240,7 @@ Step check_space(Context& context) {
   context.status.preflight.push_back(
       {"Space", problems.empty() ? "Passed" : "Failed",
        problems.empty() ? "enough bytes and inodes on the target" : problems});
+  if (!too_many.empty()) return context.fail("TooManyEntries", problems);
   if (!problems.empty()) return context.fail("NoSpace", problems);
   return std::nullopt;
 }

@@ -49,6 +49,9 @@ namespace transship::api {
 inline constexpr int kControlPort = 9443;  // TCP, both roles
 inline constexpr int kDataPort = 9444;     // TCP, receiver
 
+// Of a volume that is moved; movers refuse more.
+inline constexpr int64_t kMostEntries = 200'000'000;
+
 enum class MoverRole { kSender, kReceiver };
 std::string_view to_string(MoverRole role);  // "sender", "receiver"
 

@@ -111,11 +111,13 @@ Result<uint16_t> Copier::listen(const std::string& address, uint16_t port,
 
 Result<std::vector<VolumeOutcome>> Copier::receive(const transfer::SessionIdentity& identity,
                                                    const std::vector<CopierVolume>& volumes,
-                                                   const SharedCounters& counters, bool resume,
-                                                   const Until& until) {
+                                                   const SharedCounters& counters,
+                                                   const transfer::SessionOptions& options) {
   TRANSSHIP_TRY(hand_over(volumes, counters));
-  json body = {{"do", "receive"}, {"identity", identity_value(identity)}, {"resume", resume}};
-  return member(call_until(std::move(body), until), "outcomes", outcomes_of);
+  json body = {
+      {"do", "receive"}, {"identity", identity_value(identity)}, {"resume", options.resume}};
+  if (options.unannounced) body["unannounced"] = *options.unannounced;
+  return member(call_until(std::move(body), options.until), "outcomes", outcomes_of);
 }
 
 Result<Summary> Copier::write_archive(int archive, size_t volume, const Until& until,

@@ -51,10 +51,11 @@ class Copier {
   // A receiver's (transfer/session.h): listens first, at a port of its choice where `port` is 0.
   Result<uint16_t> listen(const std::string& address, uint16_t port, const std::string& peer_name,
                           const transfer::Until& until);
+  // Of the options: until, resume and unannounced.
   Result<std::vector<transfer::VolumeOutcome>> receive(const transfer::SessionIdentity& identity,
                                                        const std::vector<CopierVolume>& volumes,
-                                                       const SharedCounters& counters, bool resume,
-                                                       const transfer::Until& until);
+                                                       const SharedCounters& counters,
+                                                       const transfer::SessionOptions& options);
 
   // Archive files in the directory `archive` (transfer/archive.h), one by one, of the volumes that
   // were handed over; reading verifies, too.

@@ -54,12 +54,13 @@ GivenUp& given_up() {
 
 class Spawn {
  public:
-  Spawn(int channel, int log) {
+  Spawn(int channel, int log, int spill) {
     ::posix_spawn_file_actions_init(&actions_);
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDWR, 0);
     ::posix_spawn_file_actions_adddup2(&actions_, STDIN_FILENO, STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions_, log, STDERR_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions_, channel, kCopierChannel);
+    ::posix_spawn_file_actions_adddup2(&actions_, spill, kCopierSpill);
     ::posix_spawnattr_init(&attributes_);
     sigset_t none;
     sigemptyset(&none);
@@ -89,6 +90,13 @@ class Spawn {
   posix_spawn_file_actions_t actions_{};
   posix_spawnattr_t attributes_{};
 };
+
+// The same, where it is not one of those that a copier has by number.
+Result<UniqueFd> out_of_the_way(int descriptor) {
+  UniqueFd higher(::fcntl(descriptor, F_DUPFD_CLOEXEC, kCopierSpill + 1));
+  if (!higher.valid()) return errno_error("start a copier", errno);
+  return higher;
+}
 
 // Until the other end is closed, or it is asked to stop.
 void relay_log(const std::stop_token& stop, int from) {
@@ -120,10 +128,18 @@ Result<std::unique_ptr<CopierProcess>> CopierProcess::start(const CopierConfig& 
   if (::pipe2(log.data(), O_CLOEXEC) != 0) return errno_error("start a copier", errno);
   UniqueFd log_from(log[0]);
   UniqueFd log_to(log[1]);
-  auto pid = Spawn(ends->second.get(), log_to.get()).run(copier_arguments(config));
+  auto spill = transfer::Spill::of_process().make_file();
+  if (!spill) return spill.error().during("start a copier");
+  auto channel = out_of_the_way(ends->second.get());
+  if (!channel) return channel.error();
+  auto spill_file = out_of_the_way(spill->file.get());
+  if (!spill_file) return spill_file.error();
+  auto pid =
+      Spawn(channel->get(), log_to.get(), spill_file->get()).run(copier_arguments(config, *spill));
   if (!pid) return pid.error();
   std::unique_ptr<CopierProcess> process(
       new CopierProcess(*pid, std::move(ends->first), std::move(log_from)));
+  channel->reset();
   ends->second.reset();
   log_to.reset();
   auto ready = process->answer({{}, Clock::now() + kStart}, nullptr);

@@ -26,7 +26,7 @@ using std::chrono::milliseconds;
 constexpr const char* kCommand = "copier";
 constexpr const char* kReads = "read";
 constexpr const char* kConfined = "confined";
-constexpr int kArguments = 6;
+constexpr int kArguments = 8;
 
 // One thread hears the mover, and one does what it says.
 class Program {
@@ -114,6 +114,14 @@ class Program {
   std::deque<CopierJob> jobs_ GUARDED_BY(mutex_);
 };
 
+void set_spill(const char* bound, const char* name) {
+  transfer::SpillOptions spill;
+  spill.bound = std::strtoull(bound, nullptr, 10);
+  spill.name = name;
+  spill.file = kCopierSpill;
+  transfer::Spill::of_process().configure(std::move(spill));
+}
+
 Status confine(const CopierConfig& config) {
   if (!config.confined) return {};
   return enter_sandbox({config.access, config.tls_directory});
@@ -121,13 +129,16 @@ Status confine(const CopierConfig& config) {
 
 }  // namespace
 
-std::vector<std::string> copier_arguments(const CopierConfig& config) {
+std::vector<std::string> copier_arguments(const CopierConfig& config,
+                                          const transfer::SpillFile& spill) {
   return {"transship-mover",
           kCommand,
           config.access == VolumeAccess::kRead ? kReads : "write",
           config.confined ? kConfined : "unconfined",
           config.tls_directory,
-          std::string(log::level_name())};
+          std::string(log::level_name()),
+          std::to_string(spill.bound),
+          spill.name};
 }
 
 bool is_copier(int argc, char** argv) {
@@ -145,7 +156,8 @@ int run_copier(int argc, char** argv) {
   log::initialize("transship-mover", level);
   ::signal(SIGPIPE, SIG_IGN);
   // Whatever its mover had open is none of its business.
-  ::syscall(SYS_close_range, kCopierChannel + 1, ~0U, 0);
+  ::syscall(SYS_close_range, kCopierSpill + 1, ~0U, 0);
+  set_spill(argv[6], argv[7]);
   // Its configuration is out of sight later.
   OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, nullptr);
   CopierChannel channel{UniqueFd(kCopierChannel)};

@@ -137,6 +137,8 @@ Result<json> CopierWork::receive(const CopierJob& job) {
   transfer::SessionOptions options;
   options.until = job.until;
   options.resume = job.body.at("resume");
+  if (const auto most = job.body.find("unannounced"); most != job.body.end())
+    options.unannounced = most->get<int64_t>();
   auto outcomes = transfer::receive_session(*listener_, identity_of(job.body.at("identity")),
                                             session_volumes(), options);
   listener_.reset();

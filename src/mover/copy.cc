@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "mover/copier.h"
 #include "pki/certificates.h"
+#include "transfer/spill.h"
 
 namespace transship::mover {
 namespace {
@@ -104,6 +105,20 @@ class Credentials {
   fs::path top_;
 };
 
+// For both copiers: each has a file of its own.
+Status set_spill(const CopyOptions& options) {
+  transfer::SpillOptions spill;
+  spill.bound = options.inventory_memory;
+  if (!options.spill_directory.empty()) {
+    // One that is not there is said before it is needed.
+    TRANSSHIP_TRY(open_directory(options.spill_directory));
+    spill.name = options.spill_directory;
+    spill.directory = [path = options.spill_directory] { return open_directory(path); };
+  }
+  transfer::Spill::of_process().configure(std::move(spill));
+  return {};
+}
+
 Status run_between(const std::string& command, int next) {
   if (command.empty()) return {};
   ::setenv("ROUND", std::to_string(next).c_str(), /*overwrite=*/1);
@@ -141,6 +156,7 @@ Result<Ends> Ends::start(const CopyOptions& options) {
   auto from = open_directory(options.from);
   if (!from) return from.error();
   TRANSSHIP_TRY(check_apart(options.from, options.to));
+  TRANSSHIP_TRY(set_spill(options));
   auto to = open_or_make_directory(options.to);
   if (!to) return to.error();
   Ends ends;
@@ -213,9 +229,12 @@ Result<CopyReport> copy(const CopyOptions& options) {
   if (!port) return port.error();
   Result<std::vector<transfer::VolumeOutcome>> received = Error{};
   std::jthread receiving([&] {
+    transfer::SessionOptions session;
+    session.until = ends.until;
+    session.resume = options.resume;
     received = ends.receiver->receive(
         {ends.uid, kEpoch}, {{kVolume, ends.to.get(), {}, options.projects, options.overlay}},
-        ends.counters, options.resume, ends.until);
+        ends.counters, session);
     // The sender heard why, unless the receiver could not tell any more.
     if (!received) stop.request_stop();
   });

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "transfer/frame_compression.h"
 #include "transfer/round_sender.h"
+#include "transfer/spill.h"
 #include "transfer/tree.h"
 
 namespace transship::mover {
@@ -36,6 +37,10 @@ struct CopyOptions {
   // Sender and receiver are copiers in their sandbox, which takes root. False: they may do all that
   // the caller may.
   bool confined = true;
+  // Of what each end knows of the tree: bytes in memory; what is beyond goes to a file without a
+  // name in this directory. Empty: the system's for temporary files.
+  size_t inventory_memory = transfer::SpillOptions::kBound;
+  std::string spill_directory{};
 };
 
 struct CopyRound {

@@ -80,7 +80,7 @@ Status Kept::take(const std::string& pod_uid, const std::string& volume,
 Status Kept::take_flags_off(int volumes, const std::string& volume) const {
   auto content = open_beneath(volumes, volume, /*cross_mounts=*/false);
   if (!content) return content.error();
-  auto locks = find_locks(content->get(), /*children=*/false);
+  auto locks = find_locks(content->get(), LockScope::kItself);
   if (!locks) return locks.error();
   if (locks->empty()) return {};
   auto home = make_migration_directory(node_, migration_uid_);

@@ -1,6 +1,6 @@
 // Locks: the inode flags (chattr +i, +a) of a directory and of the entries in it, which forbid that
-// these are renamed. They are noted, durably, before they are taken off, and set again afterwards,
-// so that a crash in between loses none.
+// these are renamed, or get another project id. They are noted, durably, before they are taken off,
+// and set again afterwards, so that a crash in between loses none.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -12,14 +12,15 @@
 namespace transship::mover {
 
 struct Lock {
-  std::string name;   // in the directory; empty: the directory itself
+  std::string name;   // in the directory, or a path below it; empty: the directory itself
   uint32_t mode = 0;  // its type
   uint8_t flags = 0;  // all carried ones (transfer/inode_attributes.h)
 };
 using Locks = std::vector<Lock>;
 
-// Those of the directory itself, and with `children` of what is in it.
-Result<Locks> find_locks(int directory, bool children);
+// Of the directory itself; of what is in it, too; of everything beneath it.
+enum class LockScope { kItself, kChildren, kAll };
+Result<Locks> find_locks(int directory, LockScope scope);
 
 // Take them off, or set them again, where they are. What is not in the directory (any more, or yet)
 // is passed over.

@@ -89,7 +89,13 @@ Status Placement::place_volume(int home, const std::string& pod_uid, const Mover
     struct stat status {};
     if (::fstat(source->directory.get(), &status) != 0)
       return errno_error("stat the source", errno);
-    auto locks = find_locks(source->directory.get(), /*children=*/!volume.memory);
+    // What is locked can be neither renamed nor (on ext4) given another project id.
+    auto other_ids = hands_project_down(target->get());
+    if (!other_ids) return other_ids.error();
+    const LockScope scope = volume.memory ? LockScope::kItself
+                            : *other_ids  ? LockScope::kAll
+                                          : LockScope::kChildren;
+    auto locks = find_locks(source->directory.get(), scope);
     if (!locks) return locks.error();
     *progress = {Stage::kPlacing, status.st_mtim, std::move(locks).value()};
     TRANSSHIP_TRY(write(home, pod_uid, volume.name, *progress));

@@ -69,6 +69,17 @@ TransferConfig transfer_config(const ServeConfig& config) {
           .data_port = config.data_port};
 }
 
+// On the node's disk; a file without a name leaves nothing there.
+void set_spill(const ServeConfig& config, const Node& node) {
+  transfer::SpillOptions spill;
+  spill.bound = config.inventory_memory;
+  spill.name = node.config().kubelet_root;
+  spill.directory = [&node] {
+    return open_beneath(node.kubelet_root(), ".", /*cross_mounts=*/true);
+  };
+  transfer::Spill::of_process().configure(std::move(spill));
+}
+
 void wait_for_end(const ServeConfig& config, const MoverService& service, const Pins& pins,
                   const sigset_t& signals) {
   while (!wait_for_signal(signals, next_look(config))) {
@@ -108,6 +119,7 @@ Status serve(const ServeConfig& config) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("set no_new_privs", errno);
   auto node = Node::open(config.node);
   if (!node) return node.error();
+  set_spill(config, *node);
   const bool sends = config.role == api::MoverRole::kSender;
   Sender sender(*node, transfer_config(config));
   Receiver receiver(*node, transfer_config(config));

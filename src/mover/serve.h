@@ -8,6 +8,7 @@
 #include "api/mover_protocol.h"
 #include "base/result.h"
 #include "mover/node.h"
+#include "transfer/spill.h"
 
 namespace transship::mover {
 
@@ -21,6 +22,7 @@ struct ServeConfig {
   std::string listen_address = "0.0.0.0";
   uint16_t control_port = api::kControlPort;
   uint16_t data_port = api::kDataPort;
+  size_t inventory_memory = transfer::SpillOptions::kBound;  // bytes
   std::chrono::seconds linger{600};           // after a release: without a request for so long, end
   std::chrono::seconds orphan_timeout{3600};  // without a request for so long and idle: end
 };

@@ -91,9 +91,8 @@ Status copy_flags(int from, int to) {
   return {};
 }
 
-// Directories are added to those that wait.
-Status give_project_to(int directory, const std::string& name, uint32_t project,
-                       std::vector<UniqueFd>& waiting) {
+// The directory, opened, if it is one.
+Result<UniqueFd> give_project_to(int directory, const std::string& name, uint32_t project) {
   struct stat status {};
   if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
     return errno_error("stat " + name, errno);
@@ -111,8 +110,19 @@ Status give_project_to(int directory, const std::string& name, uint32_t project,
   if (S_ISDIR(status.st_mode)) attributes.flags |= InodeAttributes::kProjectInherit;
   const auto failed = transfer::set_attributes(place, attributes);
   if (failed && opens) return errno_error("set " + failed->what + " of " + name, failed->error);
-  if (S_ISDIR(status.st_mode)) waiting.push_back(std::move(fd));
-  return {};
+  return S_ISDIR(status.st_mode) ? std::move(fd) : UniqueFd();
+}
+
+// A directory, and what in it is still to get the id.
+struct Level {
+  UniqueFd directory;
+  std::vector<std::string> names;
+};
+
+Result<Level> level_of(UniqueFd directory) {
+  auto names = list_directory(directory.get());
+  if (!names) return names.error();
+  return Level{std::move(directory), std::move(names).value()};
 }
 
 }  // namespace
@@ -138,23 +148,39 @@ Status move_children(int from, int to, const Deadline& deadline) {
   return {};
 }
 
+Result<bool> hands_project_down(int directory) {
+  InodeAttributes found;
+  if (!transfer::read_attributes({directory, "", /*directory=*/true}, found))
+    return errno_error("read the project id of the volume", errno);
+  return (found.flags & InodeAttributes::kProjectInherit) != 0;
+}
+
 Status give_project(int from, int to, const Deadline& deadline) {
   InodeAttributes given;
   if (!transfer::read_attributes({to, "", /*directory=*/true}, given))
     return errno_error("read the project id of the volume", errno);
   if ((given.flags & InodeAttributes::kProjectInherit) == 0) return {};
-  std::vector<UniqueFd> waiting;
+  std::vector<Level> levels;  // a descriptor for each, and for no more
   auto top = open_beneath(from, ".", /*cross_mounts=*/false);
   if (!top) return top.error();
-  waiting.push_back(std::move(top).value());
-  while (!waiting.empty()) {
+  auto first = level_of(std::move(top).value());
+  if (!first) return first.error();
+  levels.push_back(std::move(first).value());
+  while (!levels.empty()) {
     TRANSSHIP_TRY(deadline.check("give the content the volume's project id"));
-    const UniqueFd directory = std::move(waiting.back());
-    waiting.pop_back();
-    auto names = list_directory(directory.get());
-    if (!names) return names.error();
-    for (const std::string& name : *names)
-      TRANSSHIP_TRY(give_project_to(directory.get(), name, given.project, waiting));
+    Level& level = levels.back();
+    if (level.names.empty()) {
+      levels.pop_back();
+      continue;
+    }
+    const std::string name = std::move(level.names.back());
+    level.names.pop_back();
+    auto inside = give_project_to(level.directory.get(), name, given.project);
+    if (!inside) return inside.error();
+    if (!inside->valid()) continue;
+    auto below = level_of(std::move(inside).value());
+    if (!below) return below.error();
+    levels.push_back(std::move(below).value());
   }
   return {};
 }

@@ -13,10 +13,13 @@ namespace transship::mover {
 // What was moved before an error stays moved; calling it again goes on.
 Status move_children(int from, int to, const Deadline& deadline);
 
+// Whether what is made in the directory gets its project id.
+Result<bool> hands_project_down(int directory);
+
 // Where `to` hands a project id down (kubelet gives them to emptyDirs for its quotas), all that is
 // in `from` gets it: nothing else could be renamed there, or would be counted. Links, FIFOs,
-// devices and sockets keep theirs where the kernel cannot set it (before Linux 6.17). kForbidden
-// names an immutable entry, on file systems that do not allow it there.
+// devices and sockets keep theirs where the kernel cannot set it (before Linux 6.17). ext4 gives
+// none to what is immutable: take that off first (LockScope::kAll).
 Status give_project(int from, int to, const Deadline& deadline);
 
 // Gives the directory `to` the owner, xattrs (ACLs among them, SELinux labels not: they are the new

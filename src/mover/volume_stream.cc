@@ -11,6 +11,8 @@
 namespace transship::mover {
 namespace {
 
+static_assert(transfer::ReceiveLimits().entries == api::kMostEntries);
+
 using api::MoverRole;
 using api::TaskRequest;
 using api::VolumeReport;
@@ -58,8 +60,12 @@ Status receive_direct(const TransferConfig& config, Copier& copier,
       api::mover_name(config.migration_uid, MoverRole::kSender, config.epoch);
   auto port = copier.listen(config.listen_address, config.data_port, sender, until);
   if (!port) return port.error();
-  auto outcomes = copier.receive({config.migration_uid, config.epoch}, handed(volumes), counters,
-                                 /*resume=*/true, until);
+  transfer::SessionOptions options;
+  options.until = until;
+  options.resume = true;
+  options.unannounced = 1'000'000;
+  auto outcomes =
+      copier.receive({config.migration_uid, config.epoch}, handed(volumes), counters, options);
   if (!outcomes) return outcomes.error();
   for (const auto& outcome : *outcomes) {
     report_done(progress, outcome.name, outcome.sent, &outcome.verified);

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "transfer/entry.h"
@@ -11,11 +12,20 @@
 namespace transship::transfer {
 namespace {
 
+// A single name other than ".." leads out of its directory through a link or a mount point only,
+// and those are not followed in any case: for it the kernel need not make sure at a price that a
+// file is beneath.
+uint64_t resolution(const std::string& name) {
+  const uint64_t resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  const bool single = name.find('/') == std::string::npos && name != "..";
+  return single ? resolve : resolve | RESOLVE_BENEATH;
+}
+
 int try_open(int directory, const std::string& name, int flags, mode_t mode) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC;
   how.mode = mode;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  how.resolve = resolution(name);
   while (true) {
     const auto fd =
         static_cast<int>(::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how));
@@ -68,6 +78,11 @@ Result<struct statx> stat_beneath(int directory, const std::string& name, const 
     return path_error("stat", path, errno);
   }
   return stat;
+}
+
+bool is_loss(int error) {
+  const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
+  return std::find(usual.begin(), usual.end(), error) != usual.end();
 }
 
 bool same_file(const struct statx& a, const struct statx& b) {

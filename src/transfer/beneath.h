@@ -25,6 +25,10 @@ Result<UniqueFd> open_for_reading(int directory, const std::string& name, int ex
 // statx of `name` in `directory`, not followed; "" is `directory` itself.
 Result<struct statx> stat_beneath(int directory, const std::string& name, const std::string& path);
 
+// Whether opening or reading fails so, as errno says, where the entry is gone or something else has
+// its name.
+bool is_loss(int error);
+
 bool same_file(const struct statx& a, const struct statx& b);
 // Whether content or metadata may have changed in between.
 bool unchanged(const struct statx& before, const struct statx& after);

@@ -23,19 +23,19 @@ int64_t block_size_for(int64_t volume_bytes) {
 namespace {
 
 // The first extent that ends after `offset`.
-std::vector<Extent>::const_iterator reaching(const std::vector<Extent>& extents, int64_t offset) {
+std::span<const Extent>::iterator reaching(std::span<const Extent> extents, int64_t offset) {
   return std::partition_point(extents.begin(), extents.end(),
                               [&](const Extent& extent) { return extent.end() <= offset; });
 }
 
 }  // namespace
 
-bool was_data(const std::vector<Extent>& extents, int64_t offset, int64_t length) {
+bool was_data(std::span<const Extent> extents, int64_t offset, int64_t length) {
   const auto found = reaching(extents, offset);
   return found != extents.end() && found->offset <= offset && offset + length <= found->end();
 }
 
-std::vector<Extent> intersection(const std::vector<Extent>& extents, const Extent& range) {
+std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& range) {
   std::vector<Extent> parts;
   if (range.length <= 0) return parts;
   for (auto at = reaching(extents, range.offset); at != extents.end() && at->offset < range.end();
@@ -44,6 +44,15 @@ std::vector<Extent> intersection(const std::vector<Extent>& extents, const Exten
     parts.push_back({begin, std::min(at->end(), range.end()) - begin});
   }
   return parts;
+}
+
+void clear_holes(std::span<const Extent> extents, const Extent& range, char* bytes) {
+  int64_t position = range.offset;
+  for (const Extent& data : intersection(extents, range)) {
+    std::fill(bytes + (position - range.offset), bytes + (data.offset - range.offset), '\0');
+    position = data.end();
+  }
+  std::fill(bytes + (position - range.offset), bytes + range.length, '\0');
 }
 
 }  // namespace transship::transfer

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "transfer/byte_stream.h"
 #include "transfer/extents.h"
 #include "transfer/sha256.h"
+#include "transfer/spill.h"
 
 namespace transship::transfer {
 
@@ -21,12 +23,15 @@ BlockDigest block_digest(Bytes block);
 
 struct BlockMap {
   int64_t block = 0;  // bytes; 0: nothing is known
-  std::vector<BlockDigest> digests;
-  std::vector<Extent> extents;  // where data were, and no holes
+  SpillVector<BlockDigest> digests;
+  SpillVector<Extent> extents;  // where data were, and no holes
 };
 
 // A file as it was, by its content's SHA-256.
-struct MappedContent {
+struct MappedContent : Spilled {
+  MappedContent(const Sha256::Digest& digest, BlockMap map)
+      : content(digest), blocks(std::move(map)) {}
+
   Sha256::Digest content{};
   BlockMap blocks;
 };
@@ -36,9 +41,12 @@ struct MappedContent {
 int64_t block_size_for(int64_t volume_bytes);
 
 // Whether all of [offset, offset + length) was data.
-bool was_data(const std::vector<Extent>& extents, int64_t offset, int64_t length);
+bool was_data(std::span<const Extent> extents, int64_t offset, int64_t length);
 
 // What of the range is in `extents`.
-std::vector<Extent> intersection(const std::vector<Extent>& extents, const Extent& range);
+std::vector<Extent> intersection(std::span<const Extent> extents, const Extent& range);
+
+// Zeros in what of the range is not in `extents`; its bytes begin at `bytes`.
+void clear_holes(std::span<const Extent> extents, const Extent& range, char* bytes);
 
 }  // namespace transship::transfer

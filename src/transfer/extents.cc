@@ -39,7 +39,7 @@ Result<std::vector<Extent>> find_extents(int fd, int64_t size, const std::string
 
 bool is_dense(const std::vector<Extent>& extents, int64_t size) { return extents == all_of(size); }
 
-int64_t data_bytes(const std::vector<Extent>& extents) {
+int64_t data_bytes(std::span<const Extent> extents) {
   int64_t bytes = 0;
   for (const Extent& extent : extents) bytes += extent.length;
   return bytes;

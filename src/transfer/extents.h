@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,7 @@ Result<std::vector<Extent>> find_extents(int fd, int64_t size, const std::string
 // Whether that is a file without holes.
 bool is_dense(const std::vector<Extent>& extents, int64_t size);
 
-int64_t data_bytes(const std::vector<Extent>& extents);
+int64_t data_bytes(std::span<const Extent> extents);
 
 // The map as it precedes the data, padded to whole tar blocks; ends with an empty range at `size`
 // where the file ends with a hole.

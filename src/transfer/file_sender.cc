@@ -9,7 +9,9 @@
 #include <climits>
 
 #include "transfer/beneath.h"
+#include "transfer/content_batch.h"
 #include "transfer/page_cache.h"
+#include "transfer/sha256_aside.h"
 #include "transfer/source_xattrs.h"
 
 namespace transship::transfer {
@@ -17,7 +19,8 @@ namespace {
 
 constexpr size_t kFrame = 256 << 10;
 constexpr int64_t kChunk = 256 << 10;
-constexpr int64_t kHoleUnit = 64 << 10;  // no file system has larger blocks
+constexpr int64_t kHashedAside = 8 << 20;  // where nothing else is to be done
+constexpr int64_t kHoleUnit = 64 << 10;    // no file system has larger blocks
 constexpr BatchLimits kLimits{.items = 64, .bytes = kSmallFile, .queued = 8};
 
 }  // namespace
@@ -37,9 +40,11 @@ class FileSender::Worker {
       TRANSSHIP_TRY(send_item(items[i], files_[i]));
       files_[i] = {};
       if (sent_) ++sender_.sent_;
+      TRANSSHIP_TRY(Spill::of_process().check());
       if (options_.progress != nullptr) ++options_.progress->entries;
       if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
     }
+    TRANSSHIP_TRY(send_contents());
     return flush();
   }
 
@@ -48,6 +53,12 @@ class FileSender::Worker {
     UniqueFd file;
     int error = 0;
     PageCacheTrace cache;
+  };
+  // A small file that was read into the batch.
+  struct Small {
+    const FileItem* item = nullptr;
+    bool sure = true;     // of the metadata
+    bool changed = true;  // the receiver has other metadata
   };
 
   void open(const FileItem& item, Opened& opened) const {
@@ -78,45 +89,54 @@ class FileSender::Worker {
     note(*item.node, *taken, *flags);
     // The times' ground is taken before the content, so what changes meanwhile shows later.
     return item.node->size <= kSmallFile && !item.node->has(Node::kSparse)
-               ? send_small(item, opened)
+               ? read_small(item, opened)
                : send_large(item, opened);
   }
 
-  Status send_small(const FileItem& item, Opened& opened) {
-    Node& node = *item.node;
-    const auto wanted = static_cast<size_t>(node.size);
-    if (content_.size() < wanted) content_.resize(static_cast<size_t>(kSmallFile));
-    size_t have = 0;
-    while (have < wanted) {
-      const ssize_t n = ::pread(opened.file.get(), content_.data() + have, wanted - have,
-                                static_cast<off_t>(have));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return lost(item, "read", errno);
-      if (n == 0) break;
-      have += static_cast<size_t>(n);
-    }
+  // It is sent with the others of its batch, when all of them are hashed.
+  Status read_small(const FileItem& item, Opened& opened) {
+    const auto wanted = static_cast<size_t>(item.node->size);
+    if (!contents_.read(opened.file.get(), wanted)) return lost(item, "read", errno);
     opened.cache.finish();
+    const size_t have = contents_.length(small_.size());
+    small_.push_back({&item, sure_, changed_});
     if (have < wanted && options_.final) return shorter(item);
-    const std::string_view content = std::string_view(content_).substr(0, have);
-    hash_.update(content);
-    const Sha256::Digest digest = hash_.finish();
+    count(static_cast<int64_t>(have));
+    return {};
+  }
+
+  Status send_contents() {
+    contents_.hash();
+    for (size_t i = 0; i < small_.size(); ++i) {
+      sent_ = false;
+      send_content(small_[i], contents_.content(i), contents_.digest(i));
+      if (sent_) ++sender_.sent_;
+      if (out_.size() >= kFrame) TRANSSHIP_TRY(flush());
+    }
+    contents_.clear();
+    small_.clear();
+    return {};
+  }
+
+  void send_content(const Small& read, std::string_view content, const Sha256::Digest& digest) {
+    const FileItem& item = *read.item;
+    Node& node = *item.node;
+    const bool complete = static_cast<int64_t>(content.size()) == node.size;
     // One that came in pieces may have holes at the receiver.
     const bool in_pieces = node.extra && node.extra->blocks.block != 0;
     const bool fresh = node.has(Node::kFresh);
-    if (fresh || digest != node.content || have < wanted || in_pieces) {
+    if (fresh || digest != node.content || !complete || in_pieces) {
       start(fresh ? Op::kNewFile : Op::kFileContent, item)
           .metadata(node)
           .digest(digest)
           .text(content);
-    } else if (changed_) {
+    } else if (read.changed) {
       start(Op::kMetadata, item).metadata(node);
     }
     node.content = digest;
     if (node.extra) node.extra->blocks = {};
-    count(static_cast<int64_t>(have));
-    settle(node, have == wanted);
-    node.size = static_cast<int64_t>(have);
-    return {};
+    settle(node, complete && read.sure);
+    node.size = static_cast<int64_t>(content.size());
   }
 
   Status send_large(const FileItem& item, Opened& opened) {
@@ -132,11 +152,12 @@ class FileSender::Worker {
     opening_ = node.has(Node::kFresh) ? Opening::kNew
                : whole                ? Opening::kEmptied
                                       : Opening::kAsItIs;
-    BlockMap now{block_, {}, std::move(*extents)};
+    BlockMap now{block_, {}, {extents->begin(), extents->end()}};
     opened_ = false;
     int64_t position = 0;
     while (position < node.size) {
       TRANSSHIP_TRY(options_.until.check("send the volume"));
+      std::swap(content_, hashed_);
       const int64_t length = std::min(std::max(kChunk, block_), node.size - position);
       auto have = read_chunk(item, file, now, position, length);
       if (!have) return have.error();
@@ -170,27 +191,17 @@ class FileSender::Worker {
       if (n <= 0) break;  // shorter than it was
       have += n;
     }
-    clear_holes(now, offset, have);
+    // Only what was data when the file was looked at is sent: what came into a hole since then must
+    // not be hashed either, and is the next round's.
+    clear_holes(now.extents, {offset, have}, content_.data());
     return have;
-  }
-
-  // Only what was data when the file was looked at is sent: what came into a hole since then must
-  // not be hashed either, and is the next round's.
-  void clear_holes(const BlockMap& now, int64_t offset, int64_t length) {
-    int64_t position = offset;
-    for (const Extent& data : intersection(now.extents, {offset, length})) {
-      std::fill(content_.begin() + (position - offset), content_.begin() + (data.offset - offset),
-                '\0');
-      position = data.end();
-    }
-    std::fill(content_.begin() + (position - offset), content_.begin() + length, '\0');
   }
 
   Status send_chunk(const FileItem& item, BlockMap& now, const BlockMap& known, int64_t offset,
                     int64_t length, bool whole) {
     const std::string_view content =
         std::string_view(content_).substr(0, static_cast<size_t>(length));
-    hash_.update(content);
+    hash_.update(content, item.node->size >= kHashedAside && sender_.busy_ == 1);
     count(length);
     Extent pending;  // data to be sent, not cut into blocks
     for (int64_t at = 0; at < length; at += block_) {
@@ -271,11 +282,11 @@ class FileSender::Worker {
     }
     // Until the round is over the receiver may have the file as it was.
     if (!whole && digest != node.content)
-      node.extra->before = std::make_unique<MappedContent>(
-          MappedContent{node.content, std::move(node.extra->blocks)});
+      node.extra->before =
+          std::make_unique<MappedContent>(node.content, std::move(node.extra->blocks));
     node.content = digest;
     node.extra->blocks = std::move(now);
-    settle(node, complete);
+    settle(node, complete && sure_);
     return {};
   }
 
@@ -289,8 +300,8 @@ class FileSender::Worker {
                                           target.data(), target.size());
       if (length < 0) return lost(item, "read link", errno);
       target.resize(static_cast<size_t>(length));
-      retargeted = node.more().link_target != target;
-      node.extra->link_target = std::move(target);
+      retargeted = node.more().link_target != std::string_view(target);
+      node.extra->link_target = target;
     }
     auto taken =
         take_xattrs(node, place, item.handle->get(), std::string(item.name), options_.final);
@@ -302,7 +313,7 @@ class FileSender::Worker {
     note(node, *taken, *flags);
     if (changed_ || retargeted)
       start(node.has(Node::kFresh) ? Op::kNewNode : Op::kMetadata, item).metadata(node);
-    settle(node, true);
+    settle(node, sure_);
     return {};
   }
 
@@ -319,12 +330,6 @@ class FileSender::Worker {
     changed_ = taken.changed || other_flags || node.has(Node::kFresh | Node::kStale);
   }
 
-  // Whether an entry that goes, or that something else takes the name of, fails like that.
-  static bool is_loss(int error) {
-    const auto usual = {ENOENT, ELOOP, ENOTDIR, ENXIO, EISDIR, ESPIPE, EINVAL};
-    return std::find(usual.begin(), usual.end(), error) != usual.end();
-  }
-
   // The next round will see what became of it.
   Status lost(const FileItem& item, const char* tried, int error) {
     if (!is_loss(error)) return path_error(tried, plain_path(item), error);
@@ -337,9 +342,9 @@ class FileSender::Worker {
     return {ErrorCode::kConflict, path(item) + " became shorter while it was read"};
   }
 
-  void settle(Node& node, bool complete) const {
+  static void settle(Node& node, bool complete) {
     node.clear(Node::kFresh | Node::kStale | Node::kUnsure);
-    if (!complete || !sure_) node.set(Node::kStale);
+    if (!complete) node.set(Node::kStale);
   }
 
   Status flush() {
@@ -362,22 +367,29 @@ class FileSender::Worker {
   FileSender& sender_;
   const Options& options_;
   std::vector<Opened> files_;  // the items' files
-  std::string content_;
+  ContentBatch contents_;
+  std::vector<Small> small_;                         // whose contents those are
+  std::string content_;                              // a part of a large file
   std::string out_ = std::string(kFrameHead, '\0');  // a frame
-  Sha256 hash_;
-  Opening opening_ = Opening::kNew;  // of the large file
-  int64_t block_ = 0;                // its
-  bool opened_ = false;              // it is, at the receiver
-  bool sure_ = true;                 // of the item's metadata
-  bool changed_ = true;              // the receiver has other metadata
-  bool sent_ = false;                // there is an operation of the item's
+  std::string hashed_;                               // the part before it
+  Sha256Aside hash_;                                 // of a large file
+  Opening opening_ = Opening::kNew;                  // of the large file
+  int64_t block_ = 0;                                // its
+  bool opened_ = false;                              // it is, at the receiver
+  bool sure_ = true;                                 // of the item's metadata
+  bool changed_ = true;                              // the receiver has other metadata
+  bool sent_ = false;                                // there is an operation of the item's
 };
 
 FileSender::FileSender(const Inventory& inventory, FrameWriter& out, const Options& options)
     : inventory_(inventory), out_(out), options_(options), workers_("read", kLimits, [this] {
-        return [worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
-          return worker->send(items);
-        };
+        return
+            [this, worker = std::make_shared<Worker>(*this)](const std::vector<FileItem>& items) {
+              ++busy_;
+              Status sent = worker->send(items);
+              --busy_;
+              return sent;
+            };
       }) {}
 
 Status FileSender::add(FileItem item) {

@@ -53,6 +53,7 @@ class FileSender {
   FrameWriter& out_;
   const Options options_;
   std::atomic<int64_t> sent_ = 0;
+  std::atomic<int> busy_ = 0;  // threads
   BatchWorkers<FileItem> workers_;
 };
 

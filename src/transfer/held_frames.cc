@@ -106,8 +106,8 @@ class HeldWriter {
   const Inventory& inventory_;
   const std::function<Status(std::string_view)>& write_;
   std::string out_;
-  std::vector<Place> places_;      // the first of each node
-  std::vector<NameChange> links_;  // all others
+  SpillVector<Place> places_;      // the first of each node
+  SpillVector<NameChange> links_;  // all others
 };
 
 }  // namespace
@@ -135,6 +135,7 @@ Status HeldReader::take(std::string_view payload) {
 }
 
 Status HeldReader::take_one(Decoder& in) {
+  TRANSSHIP_TRY(Spill::of_process().check());
   const Op op = in.op();
   if (!rooted_ && op != Op::kDirectory) return refuse("the root does not come first");
   switch (op) {

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <unordered_map>
 
 #include "transfer/batch_workers.h"
 #include "transfer/beneath.h"
@@ -105,7 +104,7 @@ class Finder final : public SurveyVisitor {
   Inventory& inventory_;
   const ReceiveLimits& limits_;
   int64_t bytes_ = 0;
-  std::unordered_map<uint64_t, Links> links_;  // by inode
+  SpillMap<uint64_t, Links> links_;  // by inode
 };
 
 struct Item {
@@ -154,14 +153,14 @@ class Reader {
     const ssize_t length = ::readlinkat(fd, name.c_str(), target.data(), target.size());
     if (length < 0) return path_error("read link", path(item), errno);
     target.resize(static_cast<size_t>(length));
-    node.more().link_target = std::move(target);
+    node.more().link_target = target;
     return {};
   }
 
   Status take_xattrs(const Item& item, const XattrPlace& place) {
     auto xattrs = place.read(path(item));
     if (!xattrs) return xattrs.error();
-    if (!xattrs->empty()) item.node->more().xattrs = std::move(*xattrs);
+    if (!xattrs->empty()) item.node->more().xattrs = *xattrs;
     return {};
   }
 
@@ -196,7 +195,7 @@ class Reader {
     if (node.size > kSmallFile || node.has(Node::kSparse)) {
       auto extents = find_extents(file, node.size, path(item));
       if (!extents) return extents.error();
-      map = {options_.block, {}, std::move(*extents)};
+      map = {options_.block, {}, {extents->begin(), extents->end()}};
     }
     for (int64_t position = 0; position < node.size;) {
       TRANSSHIP_TRY(options_.receive.until.check("look at the destination"));
@@ -258,7 +257,7 @@ class HeldTree {
 
   // What was read back, and has not changed since, has its digest.
   void recall(const Inventory* known) {
-    std::unordered_map<uint64_t, const Node*> files;
+    SpillMap<uint64_t, const Node*> files;
     for (NodeId id = kFirstNode; known != nullptr && id < known->size(); ++id) {
       const Node& node = known->at(id);
       if (node.is_regular() && node.inode != 0 && !node.has(Node::kUnverified))

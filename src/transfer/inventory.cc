@@ -1,7 +1,6 @@
 #include "transfer/inventory.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace transship::transfer {
 
@@ -38,7 +37,7 @@ void Node::take(const NodeStat& stat) {
   mode = stat.mode;
   uid = stat.uid;
   gid = stat.gid;
-  clear(kSparse);
+  clear(kSparse | kListed);
   if (S_ISREG(mode) && static_cast<int64_t>(stat.blocks) * 512 < size) set(kSparse);
   if (S_ISCHR(mode) || S_ISBLK(mode)) {
     more().device_major = stat.device_major;
@@ -64,23 +63,8 @@ Inventory::Inventory() {
 }
 
 NodeId Inventory::add() {
-  nodes_.emplace_back();
+  nodes_.add();
   return static_cast<NodeId>(nodes_.size() - 1);
-}
-
-std::string_view Inventory::keep(std::string_view name) {
-  if (name.empty()) return {};
-  constexpr size_t kPiece = size_t{64} << 10U;
-  if (name.size() > names_left_) {
-    names_left_ = std::max(kPiece, name.size());
-    names_.push_back(std::make_unique<char[]>(names_left_));
-    names_next_ = names_.back().get();
-  }
-  char* const kept = names_next_;
-  std::memcpy(kept, name.data(), name.size());
-  names_next_ += name.size();
-  names_left_ -= name.size();
-  return {kept, name.size()};
 }
 
 void Inventory::add_child(NodeId directory, std::string_view name, NodeId node) {

@@ -1,11 +1,11 @@
 // Inventory: what a volume holds, as both ends of a session know it through all its rounds: nodes
-// (inodes) and the names that lead to them. Kept small: a million files take about 130 MB.
+// (inodes) and the names that lead to them. Kept small: a million files take about 130 MB, and not
+// in memory alone (Spill).
 #pragma once
 
 #include <sys/stat.h>
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,7 +15,10 @@
 #include "transfer/block_map.h"
 #include "transfer/entry.h"
 #include "transfer/inode_attributes.h"
+#include "transfer/kept_text.h"
+#include "transfer/kept_xattrs.h"
 #include "transfer/node_stat.h"
+#include "transfer/node_table.h"
 #include "transfer/sha256.h"
 #include "transfer/tree.h"
 
@@ -43,14 +46,14 @@ struct NameChange {
 };
 
 // What most nodes do not have.
-struct NodeExtra {
-  std::vector<Xattr> xattrs;
-  std::string link_target;
+struct NodeExtra : Spilled {
+  KeptXattrs xattrs;
+  SpillString link_target;
   uint32_t device_major = 0;
   uint32_t device_minor = 0;
   BlockMap blocks;                        // the sender's, of large files
   std::unique_ptr<MappedContent> before;  // what a round that is not over replaced; as blocks
-  std::vector<Child> children;            // a directory's, by name; see Inventory::sort_children
+  SpillVector<Child> children;            // a directory's, by name; see Inventory::sort_children
   size_t sorted = 0;                      // of them, when it was called last
   std::string_view name;                  // in the parent
 };
@@ -64,6 +67,8 @@ struct Node {
     kSparse = 8,      // the sender's: a file that has holes, perhaps
     kUnsure = 16,     // the sender's: it may have changed without a sign, so it is compared
     kFlagged = 32,    // the receiver's: it has inode flags on the disk that would be in the way
+    kListed = 64,     // the sender's: a directory with just the children that it had when its times
+                      // were as they are here
   };
 
   uint64_t inode = 0;  // of this end; 0: not met yet
@@ -117,7 +122,8 @@ class Inventory {
   [[nodiscard]] NodeId size() const { return static_cast<NodeId>(nodes_.size()); }
   NodeId add();  // an empty node; references to others stay valid
 
-  std::string_view keep(std::string_view name);  // a copy that lives as long as the inventory
+  // A copy that lives as long as the inventory.
+  std::string_view keep(std::string_view name) { return names_.keep(name); }
   // One more name of the node; `name` was kept. It is found after sorting.
   void add_child(NodeId directory, std::string_view name, NodeId node);
   // Brings the children in order; those whose node is kNoNode go.
@@ -137,10 +143,8 @@ class Inventory {
   [[nodiscard]] Summary summary() const;
 
  private:
-  std::deque<Node> nodes_;
-  std::vector<std::unique_ptr<char[]>> names_;
-  size_t names_left_ = 0;  // in the last piece
-  char* names_next_ = nullptr;
+  NodeTable<Node> nodes_;
+  KeptText names_;
 };
 
 }  // namespace transship::transfer

@@ -2,7 +2,6 @@
 // paths is ever made.
 #include <algorithm>
 #include <cstring>
-#include <unordered_set>
 
 #include "transfer/inventory.h"
 #include "transfer/manifest.h"
@@ -68,9 +67,12 @@ class Digester {
     std::string text;
     Encoder out(text);
     out.number(id).number(node.inode_flags).number(node.project);
-    out.number(node.extra ? node.extra->xattrs.size() : 0);
-    if (node.extra) {
-      for (const Xattr& xattr : node.extra->xattrs) out.text(xattr.name).text(xattr.value);
+    if (node.extra && !node.extra->xattrs.empty()) {
+      const std::vector<Xattr> xattrs = node.extra->xattrs.read();
+      out.number(xattrs.size());
+      for (const Xattr& xattr : xattrs) out.text(xattr.name).text(xattr.value);
+    } else {
+      out.number(0);
     }
     if (S_ISCHR(node.mode) || S_ISBLK(node.mode))
       out.number(node.extra->device_major).number(node.extra->device_minor);
@@ -104,8 +106,8 @@ class Digester {
     return text(left, a) < text(right, b);
   }
 
-  [[nodiscard]] std::vector<Item> items(NodeId directory, bool records) const {
-    std::vector<Item> items;
+  [[nodiscard]] SpillVector<Item> items(NodeId directory, bool records) const {
+    SpillVector<Item> items;
     for (const Child& child : inventory_.at(directory).extra->children) {
       items.push_back({&child, false});
       const Node& node = inventory_.at(child.node);
@@ -119,7 +121,7 @@ class Digester {
   template <typename Visit>
   void walk(Visit visit, bool records) const {
     struct Level {
-      std::vector<Item> items;
+      SpillVector<Item> items;
       size_t next = 0;
       size_t path_length = 0;
     };
@@ -149,7 +151,7 @@ class Digester {
   Sha256 sha_;
   Sha256 rest_;
   TreeTotals totals_;
-  std::unordered_set<NodeId> counted_;
+  SpillSet<NodeId> counted_;
 };
 
 }  // namespace

@@ -49,9 +49,9 @@ std::string difference(const ManifestEntry& expected, const ManifestEntry& found
 }
 
 // The entries by path: records of one manifest sort by path only nearly ("./a b" and "./a").
-std::vector<const ManifestEntry*> by_path(const std::vector<ManifestEntry>& entries,
+SpillVector<const ManifestEntry*> by_path(const SpillVector<ManifestEntry>& entries,
                                           bool regular_only) {
-  std::vector<const ManifestEntry*> pointers;
+  SpillVector<const ManifestEntry*> pointers;
   pointers.reserve(entries.size());
   for (const ManifestEntry& entry : entries) {
     if (!regular_only || entry.regular) pointers.push_back(&entry);

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "transfer/sha256.h"
+#include "transfer/spill.h"
 
 namespace transship::transfer {
 
@@ -16,7 +17,7 @@ struct Entry;
 enum class EntryKind : char;
 
 struct ManifestEntry {
-  std::string record;        // as the recipe's first find prints it, without the final NUL
+  SpillString record;        // as the recipe's first find prints it, without the final NUL
   uint32_t path_length = 0;  // the record begins with the path: ".", "./a/b"
   bool regular = false;
   Sha256::Digest content{};     // regular files
@@ -56,10 +57,10 @@ class Manifest {
   // and what about them does.
   [[nodiscard]] Status compare(const Manifest& found) const;
 
-  [[nodiscard]] const std::vector<ManifestEntry>& entries() const { return entries_; }
+  [[nodiscard]] const SpillVector<ManifestEntry>& entries() const { return entries_; }
 
  private:
-  std::vector<ManifestEntry> entries_;
+  SpillVector<ManifestEntry> entries_;
 };
 
 }  // namespace transship::transfer

@@ -36,17 +36,20 @@ Written write_all(int file, std::string_view data, int64_t offset) {
   return {};
 }
 
-Metadata metadata_of(const Node& node) {
-  Metadata metadata{node.mode & 07777U,
-                    node.uid,
-                    node.gid,
-                    node.mtime_seconds,
-                    node.mtime_nanoseconds,
-                    {},
-                    node.is_directory(),
-                    node.attributes()};
-  if (node.extra) metadata.xattrs = node.extra->xattrs;
-  return metadata;
+std::vector<Xattr> xattrs_of(const Node& node) {
+  return node.extra ? node.extra->xattrs.read() : std::vector<Xattr>();
+}
+
+// `xattrs` must outlive it.
+Metadata metadata_of(const Node& node, const std::vector<Xattr>& xattrs) {
+  return {node.mode & 07777U,
+          node.uid,
+          node.gid,
+          node.mtime_seconds,
+          node.mtime_nanoseconds,
+          xattrs,
+          node.is_directory(),
+          node.attributes()};
 }
 
 Written punch(int file, int64_t offset, int64_t length) {
@@ -85,7 +88,8 @@ Written NodeWriter::set_all(int fd, const Node& node) const {
   MetadataSteps steps;
   steps.projects = projects_;
   steps.xattrs = xattrs_;
-  return set_metadata(fd, metadata_of(node), steps);
+  const std::vector<Xattr> xattrs = xattrs_of(node);
+  return set_metadata(fd, metadata_of(node, xattrs), steps);
 }
 
 // Of what cannot be opened: symbolic links, FIFOs, devices, sockets.
@@ -93,7 +97,8 @@ Written NodeWriter::set_all(int directory, const std::string& name, const Node& 
   MetadataSteps steps;
   steps.projects = projects_;
   steps.xattrs = xattrs_;
-  return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node), steps);
+  const std::vector<Xattr> xattrs = xattrs_of(node);
+  return set_metadata(directory, name, S_ISLNK(node.mode), metadata_of(node, xattrs), steps);
 }
 
 NodeWriter::NodeWriter(bool projects, XattrScope xattrs)
@@ -155,7 +160,8 @@ Written NodeWriter::new_file(const WriteJob& job) const {
   steps.attributes = node.attributes().any();
   steps.projects = projects_;
   steps.xattrs = xattrs_;
-  return set_metadata(fd, metadata_of(node), steps);
+  const std::vector<Xattr> xattrs = xattrs_of(node);
+  return set_metadata(fd, metadata_of(node, xattrs), steps);
 }
 
 Written NodeWriter::new_node(const WriteJob& job) const {

@@ -81,6 +81,7 @@ class ReceiveSession {
       return Error{ErrorCode::kForbidden,
                    "session refused: the receiver has begun one with another sender"};
     }
+    TRANSSHIP_TRY(check_announced(*header));
     // What an earlier connection has begun is not empty any more.
     const bool held = options_.resume || (begun() && !receivers_.empty() && receivers_[0]);
     id_ = header->id;
@@ -92,6 +93,30 @@ class ReceiveSession {
     return take_rounds();
   }
 
+  // Before anything is touched.
+  Status check_announced(const SessionHeader& header) const {
+    const ReceiveLimits& limits = options_.limits;
+    for (size_t i = 0; i < header.order.size(); ++i) {
+      const TreeTotals& announced = header.announced[i];
+      const auto refuse = [&](const char* what, int64_t has, int64_t most) {
+        return Error{ErrorCode::kPreconditionFailed,
+                     "volume " + volumes_[header.order[i]].name + " has " + std::to_string(has) +
+                         " " + what + ", and " + std::to_string(most) + " are the most"};
+      };
+      if (announced.entries > limits.entries)
+        return refuse("entries", announced.entries, limits.entries);
+      if (announced.bytes > limits.bytes) return refuse("bytes", announced.bytes, limits.bytes);
+    }
+    return {};
+  }
+
+  [[nodiscard]] ReceiveLimits limits_for(const TreeTotals& announced) const {
+    ReceiveLimits limits = options_.limits;
+    if (options_.unannounced)
+      limits.entries = std::min(limits.entries, *options_.unannounced + 4 * announced.entries);
+    return limits;
+  }
+
   Status prepare(size_t index, const TreeTotals& announced, bool held) {
     const SessionVolume& volume = volumes_[index];
     if (volume.progress != nullptr) {
@@ -101,7 +126,7 @@ class ReceiveSession {
     auto receiver = std::make_unique<RoundReceiver>(
         volume.directory,
         ReceiveOptions{Until{stop_.get_token(), options_.until.end}, volume.progress,
-                       options_.limits, volume.projects, xattr_scope(volume)});
+                       limits_for(announced), volume.projects, xattr_scope(volume)});
     const Inventory* known = receivers_[index] ? &receivers_[index]->inventory() : nullptr;
     const Status ready =
         held ? alive([&] { return receiver->resume(announced.bytes, known); }) : receiver->begin();

@@ -28,8 +28,11 @@ Status RoundReceiver::change_name(Op op, Decoder& in) {
   const NodeId directory = in.node();
   const std::string_view name = in.name();
   if (in.failed()) return refuse(directory, name, "its operation is malformed");
-  if (op == Op::kAttach) return attach(id, directory, inventory_.keep(name));
-  if (op == Op::kLink) return link(id, directory, inventory_.keep(name), in);
+  if (op == Op::kAttach || op == Op::kLink) {
+    TRANSSHIP_TRY(count_change(directory, name));
+    const std::string_view kept = inventory_.keep(name);
+    return op == Op::kAttach ? attach(id, directory, kept) : link(id, directory, kept, in);
+  }
   if (op != Op::kUnlink && op != Op::kRemoveDirectory && op != Op::kDetach)
     return refuse(directory, name, "its operation is none that is known");
   TRANSSHIP_TRY(check_place(id, directory, name));

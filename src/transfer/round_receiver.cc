@@ -33,6 +33,7 @@ Status RoundReceiver::resume(int64_t volume_bytes, const Inventory* known) {
     bytes_ += inventory_.at(id).size;
     entries_ += inventory_.at(id).links;
   }
+  made_ = inventory_.size();
   if (options_.progress != nullptr) {
     options_.progress->bytes = options_.progress->verified_bytes = bytes_;
     options_.progress->entries = options_.progress->verified_entries = entries_;
@@ -82,12 +83,24 @@ Error RoundReceiver::not_made(std::string_view tried, NodeId directory,
 Status RoundReceiver::check_new(NodeId id, NodeId directory, std::string_view name) {
   if (!inventory_.is_directory(directory))
     return refuse(directory, name, "its directory has not come before it");
-  if (id < kFirstNode || (id < inventory_.size() && inventory_.at(id).exists()) ||
-      id - kFirstNode >= options_.limits.entries)
+  if (id < kFirstNode || (id < inventory_.size() && inventory_.at(id).exists()))
     return refuse(directory, name, "it comes as a node that is there already, or cannot be");
+  // Numbers are given out one after the other, but some to what was gone before it could be sent.
+  if (id - kFirstNode - made_ >= options_.limits.entries)
+    return refuse(directory, name, "its number is beyond those of the entries that are allowed");
+  TRANSSHIP_TRY(count_change(directory, name));
+  ++made_;
   if (++entries_ > options_.limits.entries)
     return refuse(directory, name, "the volume has more entries than are allowed");
   while (inventory_.size() <= id) inventory_.add();
+  return Spill::of_process().check();
+}
+
+// Names and nodes that come and go again leave their traces in the inventory.
+Status RoundReceiver::count_change(NodeId directory, std::string_view name) {
+  constexpr int64_t kChanges = 16;  // of each entry, about
+  if (++changes_ / kChanges > options_.limits.entries)
+    return refuse(directory, name, "more names came and went than the entries allowed can have");
   return {};
 }
 
@@ -144,11 +157,7 @@ void RoundReceiver::sort_names() {
 
 bool RoundReceiver::inherits(NodeId directory) const {
   const Node& node = inventory_.at(directory);
-  const auto is_default = [](const Xattr& xattr) {
-    return xattr.name == "system.posix_acl_default";
-  };
-  return (node.mode & S_ISGID) != 0 ||
-         std::any_of(node.extra->xattrs.begin(), node.extra->xattrs.end(), is_default);
+  return (node.mode & S_ISGID) != 0 || node.extra->xattrs.has("system.posix_acl_default");
 }
 
 Status RoundReceiver::take_directories(std::string_view payload) {

@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "transfer/write_lanes.h"
@@ -77,6 +76,7 @@ class RoundReceiver {
   Status check_new(NodeId id, NodeId directory, std::string_view name);
   Status check_place(NodeId id, NodeId directory, std::string_view name);
   Status check_once(NodeId id);
+  Status count_change(NodeId directory, std::string_view name);
   Status count_bytes(NodeId id, int64_t size);
   void add_name(NodeId directory, std::string_view name, NodeId id);
   void sort_names();
@@ -97,9 +97,11 @@ class RoundReceiver {
   bool transit_ = false;         // the transit directory is there
   int64_t bytes_ = 0;            // all files' sizes
   int64_t entries_ = 1;
-  std::vector<NodeId> unsorted_;  // directories with names that are not in order yet
+  int64_t made_ = 0;              // nodes, whatever became of them
+  int64_t changes_ = 0;           // new names, likewise
+  SpillVector<NodeId> unsorted_;  // directories with names that are not in order yet
   std::unordered_map<NodeId, Large> large_;
-  std::unordered_set<NodeId> detached_;
+  SpillSet<NodeId> detached_;
   bool flags_wait_ = false;  // some are to be set when all else is right
 };
 

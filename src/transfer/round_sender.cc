@@ -57,6 +57,7 @@ Result<RoundTotals> RoundSender::send(bool final, const Until& until, Progress* 
   TRANSSHIP_TRY(send_links());
   TRANSSHIP_TRY(send_directories());
   if (!final) source_.settle();
+  TRANSSHIP_TRY(Spill::of_process().check());
   return RoundTotals{out_.written() - before, entries_, looked};
 }
 
@@ -152,7 +153,7 @@ Status RoundSender::remove_directory(const NameChange& change) {
 Status RoundSender::make_directories() {
   Inventory& inventory = source_.inventory();
   directories_.clear();
-  std::vector<NodeId> waiting = {kRootNode};
+  SpillVector<NodeId> waiting = {kRootNode};
   while (!waiting.empty()) {
     const NodeId directory = waiting.back();
     waiting.pop_back();
@@ -192,7 +193,7 @@ Status RoundSender::send_files(FileSender& files) {
   links_.clear();
   Inventory& inventory = source_.inventory();
   for (const NodeId directory : directories_) {
-    std::vector<FileItem> found;
+    SpillVector<FileItem> found;
     for (const Child& child : inventory.at(directory).more().children) {
       Node& node = inventory.at(child.node);
       if (node.is_directory()) continue;
@@ -214,7 +215,7 @@ Status RoundSender::send_files(FileSender& files) {
 }
 
 // In the order of inode numbers, which is about the order on disk.
-Status RoundSender::queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files) {
+Status RoundSender::queue_files(NodeId directory, SpillVector<FileItem> found, FileSender& files) {
   auto handle = handles_->open(directory);
   if (!handle) return gone_meanwhile(handle.error());
   std::sort(found.begin(), found.end(),

@@ -3,8 +3,6 @@
 
 #include <chrono>
 #include <optional>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "transfer/file_sender.h"
@@ -53,7 +51,7 @@ class RoundSender {
   Status make_directories();
   Status add_names();
   Status send_files(FileSender& files);
-  Status queue_files(NodeId directory, std::vector<FileItem> found, FileSender& files);
+  Status queue_files(NodeId directory, SpillVector<FileItem> found, FileSender& files);
   [[nodiscard]] Status gone_meanwhile(const Error& error) const;
   Status send_links();
   Status send_directories();
@@ -69,15 +67,15 @@ class RoundSender {
   bool projects_;
   XattrScope xattrs_;
   bool final_ = false;
-  bool resumed_ = false;                              // and no round since
-  std::string pending_;                               // operations not written yet
-  std::vector<NodeId> directories_;                   // all, each before those in it
-  std::unordered_map<NodeId, uint32_t> added_names_;  // how many a node got
-  std::unordered_set<const char*> added_texts_;       // their texts
-  std::unordered_set<NodeId> detached_;
-  std::unordered_map<NodeId, Place> standing_;  // where those are that get names
-  std::unordered_map<NodeId, Place> queued_;    // nodes of several names
-  std::vector<NameChange> links_;               // further names of new nodes
+  bool resumed_ = false;                    // and no round since
+  std::string pending_;                     // operations not written yet
+  SpillVector<NodeId> directories_;         // all, each before those in it
+  SpillMap<NodeId, uint32_t> added_names_;  // how many a node got
+  SpillSet<const char*> added_texts_;       // their texts
+  SpillSet<NodeId> detached_;
+  SpillMap<NodeId, Place> standing_;  // where those are that get names
+  SpillMap<NodeId, Place> queued_;    // nodes of several names
+  SpillVector<NameChange> links_;     // further names of new nodes
   int64_t entries_ = 0;
 };
 

@@ -1,4 +1,5 @@
 // RoundReceiver's reading back: is what is on the disk what came?
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -6,13 +7,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 
 #include "transfer/batch_workers.h"
 #include "transfer/beneath.h"
+#include "transfer/content_batch.h"
 #include "transfer/differences.h"
 #include "transfer/round_receiver.h"
+#include "transfer/sha256_aside.h"
 #include "transfer/survey.h"
 #include "transfer/xattrs.h"
 
@@ -20,6 +24,9 @@ namespace transship::transfer {
 namespace {
 
 constexpr size_t kBuffer = 512 << 10;
+constexpr int64_t kSmall = 256 << 10;      // hashed with others
+constexpr int64_t kHashedAside = 8 << 20;  // where nothing else is to be done
+constexpr BatchLimits kLimits{.items = 64, .bytes = kSmall, .queued = 8};
 
 struct Item {
   Node* node = nullptr;
@@ -52,35 +59,52 @@ std::string difference(const Node& node, const NodeStat& stat) {
 // One thread's part of reading back.
 class Reader {
  public:
-  // `on_disk`: there is a disk to read from, and a cache to be passed by.
+  // `on_disk`: there is a disk to read from, and a cache to be passed by. `busy`: how many threads
+  // read.
   Reader(const Inventory& inventory, const ReceiveOptions& options, Differences& differences,
-         bool on_disk)
+         bool on_disk, const std::atomic<int>& busy)
       : inventory_(inventory),
         options_(options),
         differences_(differences),
         on_disk_(on_disk),
-        buffer_(kBuffer) {}
+        busy_(busy),
+        buffer_(kBuffer),
+        hashed_(kBuffer) {}
 
   Status read(const std::vector<Item>& items) {
     for (const Item& item : items) {
       TRANSSHIP_TRY(options_.until.check("read the volume back"));
-      auto found = read_one(item);
+      UniqueFd file;
+      auto found = look_at(item, file);
       if (!found) return found.error();
-      if (!found->empty()) {
-        differences_.add(path_of(inventory_, item), *found);
-        continue;
+      if (found->empty() && item.node->is_regular()) {
+        TRANSSHIP_TRY(read_content(item, file.get()));
+      } else {
+        note(item, *found);
       }
-      item.node->clear(Node::kUnverified);
-      if (options_.progress != nullptr) ++options_.progress->verified_entries;
     }
+    contents_.hash();
+    for (size_t i = 0; i < small_.size(); ++i) {
+      const bool same = contents_.digest(i) == small_[i]->node->content;
+      note(*small_[i], same ? "" : kOtherContent);
+    }
+    contents_.clear();
+    small_.clear();
     return {};
   }
 
  private:
-  // What differs.
-  Result<std::string> read_one(const Item& item) {
+  static constexpr const char* kOtherContent = "has other content";
+
+  void note(const Item& item, const std::string& difference) {
+    if (!difference.empty()) return differences_.add(path_of(inventory_, item), difference);
+    item.node->clear(Node::kUnverified);
+    if (options_.progress != nullptr) ++options_.progress->verified_entries;
+  }
+
+  // What differs, but for a file's content; the file is open then.
+  Result<std::string> look_at(const Item& item, UniqueFd& file) const {
     Node& node = *item.node;
-    UniqueFd file;
     if (node.is_regular()) {
       auto opened = open_for_reading(item.handle->get(), std::string(item.name), 0, kNoPath);
       if (!opened && errno == ENOENT) return std::string("is missing");
@@ -98,7 +122,7 @@ class Reader {
     auto xattrs = (itself ? XattrPlace(fd, options_.xattrs) : XattrPlace(fd, name, options_.xattrs))
                       .read(kNoPath);
     if (!xattrs) return xattrs.error().during(quoted(path_of(inventory_, item)));
-    if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty())
+    if (node.extra ? !(node.extra->xattrs == *xattrs) : !xattrs->empty())
       return std::string("has other extended attributes");
     InodeAttributes attributes;
     const AttributePlace place{fd, name, node.is_directory(), options_.projects};
@@ -106,16 +130,28 @@ class Reader {
       return path_error("read the inode flags of", path_of(inventory_, item), errno);
     if (attributes != node.attributes()) return std::string("has other inode flags or project id");
     if (S_ISLNK(node.mode) && !has_target(item)) return std::string("has another target");
-    if (node.is_regular()) {
-      auto digest = hash(item, file.get());
-      if (!digest) return digest.error();
-      if (*digest != node.content) return std::string("has other content");
-    }
     // From here on its time of change shows whether anybody else had a hand in it.
     node.inode = found.inode;
     node.ctime_seconds = found.ctime_seconds;
     node.ctime_nanoseconds = found.ctime_nanoseconds;
     return std::string();
+  }
+
+  // A small one's is compared when those of others are hashed with it.
+  Status read_content(const Item& item, int file) {
+    if (on_disk_) ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    if (item.node->size > kSmall) {
+      auto digest = hash(item, file);
+      if (!digest) return digest.error();
+      note(item, *digest == item.node->content ? "" : kOtherContent);
+      return {};
+    }
+    if (!contents_.read(file, static_cast<size_t>(item.node->size)))
+      return path_error("read back", path_of(inventory_, item), errno);
+    if (options_.progress != nullptr)
+      options_.progress->verified_bytes += static_cast<int64_t>(contents_.length(small_.size()));
+    small_.push_back(&item);
+    return {};
   }
 
   static bool has_target(const Item& item) {
@@ -127,13 +163,14 @@ class Reader {
   }
 
   Result<Sha256::Digest> hash(const Item& item, int file) {
-    if (on_disk_) ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     int64_t have = 0;
     while (true) {
       const ssize_t n = ::read(file, buffer_.data(), buffer_.size());
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return path_error("read back", path_of(inventory_, item), errno);
-      sha_.update(Bytes(buffer_).first(static_cast<size_t>(n)));
+      sha_.update(std::string_view(buffer_.data(), static_cast<size_t>(n)),
+                  item.node->size >= kHashedAside && busy_ == 1);
+      std::swap(buffer_, hashed_);
       have += n;
       if (options_.progress != nullptr) options_.progress->verified_bytes += n;
       if (n == 0 || have >= item.node->size) return sha_.finish();
@@ -147,8 +184,12 @@ class Reader {
   const ReceiveOptions& options_;
   Differences& differences_;
   bool on_disk_;
-  std::vector<std::byte> buffer_;
-  Sha256 sha_;
+  const std::atomic<int>& busy_;
+  ContentBatch contents_;
+  std::vector<const Item*> small_;  // whose contents those are
+  std::vector<char> buffer_;        // a part of a large file
+  std::vector<char> hashed_;        // the part before it
+  Sha256Aside sha_;
 };
 
 // Every entry on the disk against the inventory: what is not as it was when it was read back is to
@@ -179,6 +220,13 @@ class Comparison final : public SurveyVisitor {
           directory_(directory),
           children_(whole.inventory_.at(directory).extra->children) {}
 
+    // All that there is to be seen of a file is looked at when it is read back.
+    bool passes(std::string_view name, unsigned char type) override {
+      while (coming_ < children_.size() && children_[coming_].name() < name) ++coming_;
+      if (coming_ == children_.size() || children_[coming_].name() != name) return false;
+      const Node& node = whole_.inventory_.at(children_[coming_].node);
+      return type == DT_REG && node.is_regular() && node.links == 1 && node.has(Node::kUnverified);
+    }
     Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) override {
       for (const SurveyedEntry& entry : entries) {
         while (next_ < children_.size() && children_[next_].name() < entry.name) miss();
@@ -187,6 +235,7 @@ class Comparison final : public SurveyVisitor {
           continue;
         }
         const NodeId id = children_[next_++].node;
+        if (entry.passed) continue;
         Node& node = whole_.inventory_.at(id);
         if (node.is_directory() && S_ISDIR(entry.stat.mode)) {
           inside.push_back(id);
@@ -217,8 +266,9 @@ class Comparison final : public SurveyVisitor {
 
     Comparison& whole_;
     NodeId directory_;
-    const std::vector<Child>& children_;
+    const SpillVector<Child>& children_;
     size_t next_ = 0;
+    size_t coming_ = 0;  // ahead of it, where names are passed by
   };
 
   static void look_at(Node& node, const NodeStat& stat) {
@@ -244,9 +294,14 @@ class ReadBack {
       : inventory_(inventory),
         handles_(handles),
         queued_(inventory.size()),
-        workers_("verify", {}, [&] {
-          return [reader = std::make_shared<Reader>(inventory, options, differences, on_disk)](
-                     const std::vector<Item>& items) { return reader->read(items); };
+        workers_("verify", kLimits, [&] {
+          auto reader = std::make_shared<Reader>(inventory, options, differences, on_disk, busy_);
+          return [this, reader](const std::vector<Item>& items) {
+            ++busy_;
+            Status done = reader->read(items);
+            --busy_;
+            return done;
+          };
         }) {}
 
   Status run() {
@@ -285,6 +340,7 @@ class ReadBack {
   DirectoryHandles& handles_;
   DirectoryHandle handle_;  // of the directory that is being queued
   std::vector<bool> queued_;
+  std::atomic<int> busy_ = 0;  // threads
   BatchWorkers<Item> workers_;
 };
 

@@ -27,6 +27,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,8 @@ struct SessionOptions {
   std::function<void()> on_sent = {};  // sending only: all is handed over, nothing verified yet
   Compression compression = Compression::kAuto;  // sending only
   ReceiveLimits limits = {};  // for each volume; sending: on what a receiver says it has
+  // Receiving only: so many entries may a volume have beyond four times those announced of it.
+  std::optional<int64_t> unannounced = {};
   bool resume = false;  // receiving only: the directories may hold something, which is kept where
                         // the volume has it and goes where it has not
   // How long either end waits for a connection after one that broke, while nothing comes on.

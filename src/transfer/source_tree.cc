@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 #include "transfer/beneath.h"
 
@@ -34,7 +35,7 @@ bool may_be(const Node& node, const NodeStat& stat) {
 }
 
 bool same_xattrs(const Node& a, const Node& b) {
-  static const std::vector<Xattr> kNone;
+  static const KeptXattrs kNone;
   return (a.extra ? a.extra->xattrs : kNone) == (b.extra ? b.extra->xattrs : kNone);
 }
 
@@ -43,11 +44,17 @@ bool same_xattrs(const Node& a, const Node& b) {
 // One directory: its names, merged with those it had.
 class SourceTree::Visit final : public DirectoryVisit {
  public:
-  Visit(SourceTree& tree, NodeId directory)
+  Visit(SourceTree& tree, NodeId directory, const NodeStat& stat)
       : tree_(tree),
         directory_(directory),
+        known_(is_known(stat)),
         old_(std::move(tree.inventory_.at(directory).more().children)) {
     tree_.inventory_.at(directory).extra->children.clear();
+    tree_.inventory_.at(directory).extra->children.reserve(old_.size());
+  }
+
+  [[nodiscard]] std::span<const Child> names() const override {
+    return known_ ? std::span<const Child>(old_) : std::span<const Child>();
   }
 
   Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) override {
@@ -71,10 +78,18 @@ class SourceTree::Visit final : public DirectoryVisit {
 
   Status end() override {
     while (next_ < old_.size()) TRANSSHIP_TRY(lose());
+    tree_.inventory_.at(directory_).set(Node::kListed);
     return {};
   }
 
  private:
+  // A name that comes or goes moves the times of its directory.
+  [[nodiscard]] bool is_known(const NodeStat& stat) const {
+    const Node& node = tree_.inventory_.at(directory_);
+    return tree_.names_show_ && node.has(Node::kListed) && !node.differs(stat) &&
+           node.ctime_seconds < tree_.listed_before_;
+  }
+
   // Whether the name still leads to the same node, and to no other that has its inode now.
   [[nodiscard]] bool is_same(const NodeStat& stat) const {
     const Node& node = tree_.inventory_.at(old_[next_].node);
@@ -92,7 +107,8 @@ class SourceTree::Visit final : public DirectoryVisit {
 
   SourceTree& tree_;
   NodeId directory_;
-  std::vector<Child> old_;
+  bool known_;  // the names are the old ones
+  SpillVector<Child> old_;
   size_t next_ = 0;
 };
 
@@ -107,20 +123,24 @@ Status SourceTree::look(bool in_use, const Until& until) {
   ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
   if (in_use && trusts_times_ && ::syncfs(root->get()) < 0)
     return errno_error("sync the volume's file system", errno);
-  unsure_since_ = now.tv_sec - kCoarsest;
+  names_show_ = trusts_times_ || !on_disk_;
+  listed_before_ = std::exchange(unsure_since_, now.tv_sec - kCoarsest);
   strict_ = false;
   ++round_;
-  index_nodes();
+  forget_before();
+  first_new_ = inventory_.size();
+  indexed_ = false;
   several_names_.clear();
   TRANSSHIP_TRY(survey_tree(until));
-  known_ = {};
-  before_known_ = {};
+  known_ = SpillVector<Known>();  // "= {}" would keep its memory
+  before_known_ = SpillVector<Known>();
   before_ = Inventory();
   return {};
 }
 
 Status SourceTree::check_unchanged(const Until& until) {
   strict_ = true;
+  listed_before_ = unsure_since_;
   ++round_;
   several_names_.clear();
   return survey_tree(until);
@@ -131,12 +151,10 @@ Status SourceTree::survey_tree(const Until& until) {
   return survey(root_, inventory_, *this, until);
 }
 
-void SourceTree::index_nodes() {
-  known_.clear();
+void SourceTree::forget_before() {
   for (NodeId id = kFirstNode; id < inventory_.size(); ++id) {
     if (inventory_.at(id).extra) inventory_.at(id).extra->before.reset();
   }
-  if (round_ > 1) known_ = by_inode(inventory_);
 }
 
 void SourceTree::resume(Inventory held) {
@@ -144,7 +162,7 @@ void SourceTree::resume(Inventory held) {
   // Where there was no look since the last time, what was known before that is of use still.
   if (before_known_.empty()) {
     before_ = std::move(inventory_);
-    before_known_ = by_inode(before_);
+    before_known_ = by_inode(before_, before_.size());
   }
   inventory_ = std::move(held);
 }
@@ -158,23 +176,25 @@ Result<std::unique_ptr<DirectoryVisit>> SourceTree::begin(NodeId directory, cons
   } else if (node.differs(stat)) {
     node.set(Node::kStale);
   }
-  return std::unique_ptr<DirectoryVisit>(std::make_unique<Visit>(*this, directory));
+  return std::unique_ptr<DirectoryVisit>(std::make_unique<Visit>(*this, directory, stat));
 }
 
 // It is sent as an empty one; the next round will find that its name is gone.
 Status SourceTree::vanished(NodeId directory) {
   if (strict_) return changed(inventory_.path(directory));
   inventory_.at(directory).set(Node::kStale);
-  return Visit(*this, directory).end();
+  TRANSSHIP_TRY(Visit(*this, directory, {}).end());
+  inventory_.at(directory).clear(Node::kListed);
+  return {};
 }
 
 Status SourceTree::entry_vanished(NodeId directory) {
   return strict_ ? Status(changed(inventory_.path(directory))) : Status();
 }
 
-std::vector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory) {
-  std::vector<Known> known;
-  for (NodeId id = 0; id < inventory.size(); ++id) {
+SpillVector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory, NodeId end) {
+  SpillVector<Known> known;
+  for (NodeId id = 0; id < end; ++id) {
     if (inventory.at(id).exists() && inventory.at(id).inode != 0)
       known.push_back({inventory.at(id).inode, id});
   }
@@ -183,9 +203,11 @@ std::vector<SourceTree::Known> SourceTree::by_inode(const Inventory& inventory) 
   return known;
 }
 
-NodeId SourceTree::find_node(const NodeStat& stat) const {
+NodeId SourceTree::find_node(const NodeStat& stat) {
   const auto several = several_names_.find(stat.inode);
   if (several != several_names_.end()) return several->second;
+  // Not before a name is new: in most looks few are, or none.
+  if (round_ > 1 && !std::exchange(indexed_, true)) known_ = by_inode(inventory_, first_new_);
   auto at =
       std::lower_bound(known_.begin(), known_.end(), stat.inode,
                        [](const Known& known, uint64_t inode) { return known.inode < inode; });

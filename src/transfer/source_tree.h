@@ -2,7 +2,6 @@
 // volume holds now, and so what there is to send.
 #pragma once
 
-#include <unordered_map>
 #include <vector>
 
 #include "transfer/survey.h"
@@ -35,9 +34,9 @@ class SourceTree final : private SurveyVisitor {
 
   Inventory& inventory() { return inventory_; }
   // Names that the receiver has and that are no more.
-  [[nodiscard]] const std::vector<NameChange>& gone() const { return gone_; }
+  [[nodiscard]] const SpillVector<NameChange>& gone() const { return gone_; }
   // Names that are new to nodes that the receiver has.
-  [[nodiscard]] const std::vector<NameChange>& added() const { return added_; }
+  [[nodiscard]] const SpillVector<NameChange>& added() const { return added_; }
   // Whether this round's look met the node.
   [[nodiscard]] bool is_there(NodeId node) const { return inventory_.at(node).round == round_; }
   // Whether the file system has a disk under its page cache; after a look().
@@ -56,15 +55,15 @@ class SourceTree final : private SurveyVisitor {
   Status vanished(NodeId directory) override;
   Status entry_vanished(NodeId directory) override;
   Status survey_tree(const Until& until);
-  void index_nodes();
-  NodeId find_node(const NodeStat& stat) const;
+  void forget_before();
+  NodeId find_node(const NodeStat& stat);
   NodeId meet(NodeId directory, std::string_view name, const NodeStat& stat);
   void meet_again(NodeId node, const NodeStat& stat);
   bool may_bind(const Node& node, const NodeStat& stat);
   void bind(Node& node, const NodeStat& stat);
   static void recall_blocks(Node& node, Node& before);
   Node* find_before(const NodeStat& stat);
-  static std::vector<Known> by_inode(const Inventory& inventory);
+  static SpillVector<Known> by_inode(const Inventory& inventory, NodeId end);
   static Error changed(const std::string& path);
 
   int root_;
@@ -73,13 +72,17 @@ class SourceTree final : private SurveyVisitor {
   bool strict_ = false;
   bool trusts_times_ = false;
   bool on_disk_ = false;
-  int64_t unsure_since_ = 0;                            // seconds since 1970
-  std::vector<Known> known_;                            // by inode: what was there before this look
-  std::unordered_map<uint64_t, NodeId> several_names_;  // of this look
+  bool names_show_ = false;    // in a directory's times
+  int64_t unsure_since_ = 0;   // seconds since 1970
+  int64_t listed_before_ = 0;  // names of directories that changed earlier are as they were listed
+  NodeId first_new_ = kFirstNode;  // of this look
+  bool indexed_ = false;
+  SpillVector<Known> known_;  // once indexed, by inode: what was there before this look
+  SpillMap<uint64_t, NodeId> several_names_;  // of this look
   Inventory before_;  // what was known of the volume before resume(), until it is looked at
-  std::vector<Known> before_known_;  // by inode: of that
-  std::vector<NameChange> gone_;
-  std::vector<NameChange> added_;
+  SpillVector<Known> before_known_;  // by inode: of that
+  SpillVector<NameChange> gone_;
+  SpillVector<NameChange> added_;
 };
 
 }  // namespace transship::transfer

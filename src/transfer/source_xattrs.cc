@@ -35,8 +35,8 @@ Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directo
     } else {
       taken.sure = true;
     }
-    if (node.extra ? node.extra->xattrs != *xattrs : !xattrs->empty()) {
-      node.more().xattrs = std::move(*xattrs);
+    if (node.extra ? !(node.extra->xattrs == *xattrs) : !xattrs->empty()) {
+      node.more().xattrs = *xattrs;
       taken.changed = true;
     }
     return taken;

@@ -22,13 +22,19 @@ constexpr size_t kSlice = 1024;
 struct Name {
   uint64_t inode = 0;
   uint32_t offset = 0;  // in Names::text
-  uint32_t length = 0;
+  uint16_t length = 0;
+  uint8_t type = DT_UNKNOWN;
 };
 
 // A directory's names; a million of them take some 30 MB.
 struct Names {
-  std::string text;  // each with a NUL
-  std::vector<Name> names;
+  SpillString text;  // each with a NUL
+  SpillVector<Name> names;
+  void add(std::string_view name, uint64_t inode, uint8_t type) {
+    names.push_back(
+        {inode, static_cast<uint32_t>(text.size()), static_cast<uint16_t>(name.size()), type});
+    (text += name) += '\0';
+  }
   [[nodiscard]] std::string_view view(const Name& name) const {
     return std::string_view(text).substr(name.offset, name.length);
   }
@@ -43,9 +49,7 @@ Result<Names> read_names(int directory) {
     if (out.text.size() > UINT32_MAX - 256) {
       return Error{ErrorCode::kInvalid, "the directory has too many names"};
     }
-    out.names.push_back(
-        {found->d_ino, static_cast<uint32_t>(out.text.size()), static_cast<uint32_t>(name.size())});
-    out.text.append(name.data(), name.size() + 1);
+    out.add(name, found->d_ino, found->d_type);
   }
   if (errno != 0) return errno_error("read the directory", errno);
   std::sort(out.names.begin(), out.names.end(),
@@ -108,13 +112,17 @@ class Surveyor {
     struct statx own {};
     const bool seen = look(fd, "", own);
     const int error = errno;
-    auto names = read_names(fd);
     lock.lock();
     if (!seen) return errno_error("stat " + quoted(inventory_.path(directory)), error);
-    if (!names) return names.error().during(quoted(inventory_.path(directory)));
     if (directory == kRootNode) device_ = {own.stx_dev_major, own.stx_dev_minor};
     auto visit = visitor_.begin(directory, node_stat(own));
     if (!visit) return visit.error();
+    const std::span<const Child> known = (*visit)->names();
+    if (!known.empty()) return visit_known(directory, fd, known, **visit, lock);
+    lock.unlock();
+    auto names = read_names(fd);
+    lock.lock();
+    if (!names) return names.error().during(quoted(inventory_.path(directory)));
     for (size_t at = 0; at < names->names.size(); at += kSlice) {
       const size_t count = std::min(kSlice, names->names.size() - at);
       TRANSSHIP_TRY(
@@ -123,24 +131,40 @@ class Surveyor {
     return (*visit)->end();
   }
 
+  Status visit_known(NodeId directory, int fd, std::span<const Child> known, DirectoryVisit& visit,
+                     MutexLock& lock) REQUIRES(mutex_) {
+    for (; !known.empty(); known = known.subspan(std::min(kSlice, known.size()))) {
+      Names names;
+      for (const Child& child : known.first(std::min(kSlice, known.size())))
+        names.add(child.name(), inventory_.at(child.node).inode, DT_UNKNOWN);
+      TRANSSHIP_TRY(take(directory, fd, names, names.names, visit, lock));
+    }
+    return visit.end();
+  }
+
   // In the order of inode numbers, which is about the order on disk.
   Status take(NodeId directory, int fd, const Names& names, std::span<const Name> slice,
               DirectoryVisit& visit, MutexLock& lock) REQUIRES(mutex_) {
+    std::vector<SurveyedEntry> found(slice.size());
+    std::vector<uint32_t> order;
+    order.reserve(slice.size());
+    for (uint32_t i = 0; i < slice.size(); ++i) {
+      const std::string_view name = names.view(slice[i]);
+      found[i] = {name, {}, visit.passes(name, slice[i].type)};
+      if (!found[i].passed) order.push_back(i);
+    }
     lock.unlock();
-    std::vector<uint32_t> order(slice.size());
-    for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(),
               [&](uint32_t a, uint32_t b) { return slice[a].inode < slice[b].inode; });
-    std::vector<SurveyedEntry> found(slice.size());
     std::string_view foreign;
     std::string_view failing;
     int error = 0;
     bool missing = false;
     for (const uint32_t i : order) {
       struct statx stat {};
-      const std::string_view name = names.view(slice[i]);
+      const std::string_view name = found[i].name;
       if (look(fd, name.data(), stat)) {
-        found[i] = {name, node_stat(stat)};
+        found[i].stat = node_stat(stat);
         if (!is_of_the_volume(stat)) foreign = name;
       } else if (errno == ENOENT) {
         missing = true;
@@ -158,10 +182,12 @@ class Surveyor {
     }
     if (missing) {
       TRANSSHIP_TRY(visitor_.entry_vanished(directory));
-      std::erase_if(found, [](const SurveyedEntry& entry) { return entry.stat.mode == 0; });
+      std::erase_if(
+          found, [](const SurveyedEntry& entry) { return !entry.passed && entry.stat.mode == 0; });
     }
     std::vector<NodeId> inside;
     TRANSSHIP_TRY(visit.take(found, inside));
+    TRANSSHIP_TRY(Spill::of_process().check());
     waiting_.insert(waiting_.end(), inside.rbegin(), inside.rend());
     return {};
   }
@@ -178,7 +204,7 @@ class Surveyor {
   Mutex mutex_;
   std::condition_variable_any changed_;
   DirectoryHandles handles_ GUARDED_BY(mutex_);
-  std::vector<NodeId> waiting_ GUARDED_BY(mutex_) = {kRootNode};  // the next one last
+  SpillVector<NodeId> waiting_ GUARDED_BY(mutex_) = {kRootNode};  // the next one last
   int busy_ GUARDED_BY(mutex_) = 0;
   Status failed_ GUARDED_BY(mutex_);
 };

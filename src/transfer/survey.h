@@ -13,13 +13,19 @@ namespace transship::transfer {
 
 struct SurveyedEntry {
   std::string_view name;
-  NodeStat stat;
+  NodeStat stat;        // none of what was passed by
+  bool passed = false;  // see DirectoryVisit::passes()
 };
 
 // What is made of one directory; called in this order, with the survey's lock held.
 class DirectoryVisit {
  public:
   virtual ~DirectoryVisit() = default;
+  // All its names, in order, where they are known; else it is read for them.
+  [[nodiscard]] virtual std::span<const Child> names() const { return {}; }
+  // Of each name, in order and before it is taken: whether its metadata need not be looked at.
+  // `type` is the directory's word for what it is (DT_REG and others, or DT_UNKNOWN).
+  virtual bool passes(std::string_view /*name*/, unsigned char /*type*/) { return false; }
   // Some of its entries, by name. Directories to look at, too, are added to `inside`.
   virtual Status take(std::span<const SurveyedEntry> entries, std::vector<NodeId>& inside) = 0;
   virtual Status end() = 0;

@@ -48,6 +48,7 @@ Status TreeReceiver::count(const EntryHeader& header) {
 }
 
 Status TreeReceiver::receive(const EntryHeader& header) {
+  TRANSSHIP_TRY(Spill::of_process().check());
   const Entry& entry = header.entry;
   if (header.hard_link) {
     auto target = out_.create_link(entry.path, *header.hard_link);

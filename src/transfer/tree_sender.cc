@@ -181,7 +181,7 @@ Status TreeSender::remember(const WalkedEntry& walked, const Entry& entry) {
   const bool linked = walked.directory < 0 && walked.stat.stx_nlink > 1;
   last_ = manifest_.add(entry, linked ? walked.stat.stx_ino + 1 : 0);
   if (linked) links_[walked.stat.stx_ino] = {last_, walked.stat.stx_nlink - 1};
-  return {};
+  return Spill::of_process().check();
 }
 
 Status TreeSender::check_nothing_changed() {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "transfer/entry_header.h"
@@ -50,8 +49,8 @@ class TreeSender {
   Manifest manifest_;
   size_t last_ = 0;  // the manifest's entry sent last
   TreeTotals totals_;
-  std::unordered_map<uint64_t, Link> links_;  // by inode
-  std::vector<uint64_t> fingerprints_;        // of every entry's stat, in the walk's order
+  SpillMap<uint64_t, Link> links_;      // by inode
+  SpillVector<uint64_t> fingerprints_;  // of every entry's stat, in the walk's order
   Entry root_entry_;
 };
 

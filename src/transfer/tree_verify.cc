@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <unordered_set>
 
 #include "transfer/beneath.h"
 #include "transfer/content_hasher.h"
@@ -42,6 +41,7 @@ class TreeReader {
     auto entry = read_entry(walked, file.get(), projects_);
     if (!entry) return entry.error();
     const size_t index = manifest_.add(*entry, linked ? walked.stat.stx_ino + 1 : 0);
+    TRANSSHIP_TRY(Spill::of_process().check());
     ++totals_.entries;
     if (!linked || linked_.insert(walked.stat.stx_ino).second) totals_.bytes += entry->size;
     if (options_.progress != nullptr) ++options_.progress->verified_entries;
@@ -55,7 +55,7 @@ class TreeReader {
   ContentHasher hasher_;
   Manifest manifest_;
   TreeTotals totals_;
-  std::unordered_set<uint64_t> linked_;  // inodes with several names, counted once
+  SpillSet<uint64_t> linked_;  // inodes with several names, counted once
 };
 
 }  // namespace

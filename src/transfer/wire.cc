@@ -46,13 +46,16 @@ Encoder& Encoder::metadata(const Node& node) {
   number(node.mode).number(node.uid).number(node.gid);
   signed_number(node.mtime_seconds).number(node.mtime_nanoseconds);
   const NodeExtra* extra = node.extra.get();
-  number(extra == nullptr ? 0 : extra->xattrs.size());
-  if (extra != nullptr) {
-    for (const Xattr& xattr : extra->xattrs) text(xattr.name).text(xattr.value);
+  if (extra == nullptr || extra->xattrs.empty()) {
+    number(0);
+  } else {
+    const std::vector<Xattr> xattrs = extra->xattrs.read();
+    number(xattrs.size());
+    for (const Xattr& xattr : xattrs) text(xattr.name).text(xattr.value);
   }
   number(node.inode_flags | (node.project != 0 ? kProject : 0U));
   if (node.project != 0) number(node.project);
-  if (S_ISLNK(node.mode)) text(extra == nullptr ? "" : extra->link_target);
+  if (S_ISLNK(node.mode)) text(extra == nullptr ? std::string_view() : extra->link_target);
   if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) {
     number(extra->device_major).number(extra->device_minor);
   }
@@ -127,17 +130,17 @@ void Decoder::metadata(Node& node) {
   node.mtime_seconds = signed_number();
   node.mtime_nanoseconds = static_cast<uint32_t>(number(999'999'999));
   const uint64_t count = number(kMostXattrs);
-  if (node.extra) node.extra->xattrs.clear();
+  std::vector<Xattr> xattrs;
   for (uint64_t i = 0; i < count && !failed_; ++i) {
     Xattr xattr;
     xattr.name = text(XATTR_NAME_MAX);
     xattr.value = text(kLargestXattr);
-    auto& xattrs = node.more().xattrs;
     if (!is_carried_xattr(xattr.name, xattrs_) || xattr.name.find('\0') != std::string::npos ||
         (!xattrs.empty() && xattrs.back().name >= xattr.name))
       return fail();
     xattrs.push_back(std::move(xattr));
   }
+  if (node.extra || !xattrs.empty()) node.more().xattrs = xattrs;
   const auto flags = static_cast<uint8_t>(number(UINT8_MAX));
   node.inode_flags = flags & InodeAttributes::kAll;
   node.project = (flags & kProject) != 0 ? static_cast<uint32_t>(number(UINT32_MAX)) : 0;

@@ -120,7 +120,9 @@ os.rename({source!r} + "/projects/single", {source!r} + "/single") if os.environ
     yield "projects.left-out", left_out_projects
     for source, target, what, set_it in (
             ("ext4", "tmpfs", "the flag sync", lambda path: hostile.change_flags(path, hostile.SYNC)),
+            ("ext4", "tmpfs", "the flag dirsync", lambda path: hostile.change_flags(path, hostile.DIRSYNC)),
             ("ext4", "xfs", "the flag dirsync", lambda path: hostile.change_flags(path, hostile.DIRSYNC)),
+            ("xfs", "tmpfs", "project id 42", lambda path: hostile.set_project(path, 42)),
             ("xfs", "ext4", "project id 42", lambda path: hostile.set_project(path, 42)),
             ("xfs", "btrfs", "project id 42", lambda path: hostile.set_project(path, 42))):
         yield (f"flags.{what.split()[-1]}-that-{target}-cannot-hold",

@@ -236,6 +236,18 @@ TEST(Migration, TargetThatTheSchedulerChoseWithAnOldKernelIsRefusedBeforeTheStop
   EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
 }
 
+TEST(Migration, VolumeOfTooManyEntriesIsRefusedBeforeTheStop) {
+  Trial run("StatefulSet");
+  run.world.entries = api::kMostEntries + 1;
+  run.world.apply_migration("m", Object::object());
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  EXPECT_EQ(run.world.condition("m", "Succeeded"), "False/TooManyEntries");
+  EXPECT_EQ(run.world.condition("m", "SourceStopped").substr(0, 7), "Unknown") << run.story("m");
+  EXPECT_EQ(run.world.workload_node(), "node-a");
+  EXPECT_THAT(run.world.violations, ::testing::IsEmpty());
+  EXPECT_THAT(run.world.leftovers(), ::testing::IsEmpty());
+}
+
 TEST(Migration, DryRunTouchesNothing) {
   Trial run("StatefulSet");
   const std::string before = run.world.workload_node();

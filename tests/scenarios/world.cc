@@ -689,7 +689,7 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     report.name = volume.name;
     report.free_bytes = 1000;
     report.bytes = report.bytes_done = 1;
-    report.entries = report.entries_done = 1;
+    report.entries = report.entries_done = entries;
     const std::string from = place_of(mover, volume, request, false);
     const bool is_tree = volume.kind != api::TreeKind::kVolume;
     // Memory is there to be sent once it has been dumped.

@@ -54,6 +54,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   };
   int writes = 0;
   bool sends_stall = false;               // a send that has begun goes on until this is false again
+  int64_t entries = 1;                    // that each volume has
   int64_t final_round_milliseconds = 50;  // that a precopy expects
   std::vector<int> passes;                // of the precopies that were done
   // What pods have besides volumes, of "layer.db", "memory.db" and "shm.pod": it has to go along.

@@ -54,6 +54,12 @@ CLI::App* add_serve(CLI::App& app, mover::ServeConfig& config, ServeOptions& opt
   serve->add_option("--data-port", config.data_port, "Port of the receiver's data connection")
       ->capture_default_str();
   serve
+      ->add_option("--inventory-memory", config.inventory_memory,
+                   "The most memory for what it knows of the volumes (some 150 bytes an entry); "
+                   "what is beyond goes to a file on the node's disk, in --kubelet-root")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->default_str("512MiB");
+  serve
       ->add_option("--linger", options.linger,
                    "Seconds without a request after a release until it ends")
       ->check(CLI::PositiveNumber)
@@ -134,6 +140,17 @@ void add_copies(CLI::App& app, CopyCommands& commands) {
                    "Seconds after which it is given up, also where a disk hangs; 0 is never")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  commands.copy
+      ->add_option("--inventory-memory", options.inventory_memory,
+                   "The most memory for what each of the two knows of the tree (some 150 bytes an "
+                   "entry); what is beyond goes to a file without a name")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->default_str("512MiB");
+  commands.copy
+      ->add_option("--spill-directory", options.spill_directory,
+                   "Where that file is, on a disk; without it where temporary files are (TMPDIR, "
+                   "/tmp)")
+      ->check(CLI::ExistingDirectory);
   commands.write =
       app.add_subcommand("export", "Write a directory as a pax tar to the standard output");
   commands.write->add_option("SRC", options.from, "The directory to write")->required();

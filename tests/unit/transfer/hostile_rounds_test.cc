@@ -314,6 +314,45 @@ TEST_F(HostileRounds, BombsAreRefusedBeforeTheyCost) {
   expect_refused(many);
 }
 
+// A stream of ten million directories, made as it goes, of which the limit lets some come.
+TEST_F(HostileRounds, TenMillionEntriesCostNoMoreThanTheLimit) {
+  constexpr NodeId kAll = 10'000'000;
+  limits_.entries = 20'000;
+  if (!scratch_.mount_tmpfs("size=200m")) GTEST_SKIP() << "no tmpfs of its own";
+  to_ = scratch_.open("to");
+  RoundReceiver receiver(to_.get(), {.until = {}, .progress = nullptr, .limits = limits_});
+  ASSERT_TRUE(receiver.begin().ok());
+  Status taken;
+  for (NodeId id = kFirstNode; id < kAll && taken.ok();) {
+    std::string operations;
+    for (; id < kAll && operations.size() < (128 << 10); ++id)
+      Encoder(operations).op(Op::kMakeDirectory).number(id).place(kRootNode, std::to_string(id));
+    taken = receiver.take(frame_of(FrameKind::kDirectories, operations));
+  }
+  ASSERT_FALSE(taken.ok());
+  EXPECT_EQ(taken.error().code, ErrorCode::kCorrupt);
+  EXPECT_NE(taken.error().message.find("more entries than are allowed"), std::string::npos)
+      << taken.error().message;
+  EXPECT_LE(receiver.inventory().size(), limits_.entries + kFirstNode);
+  EXPECT_LE(Spill::of_process().use().in_memory, size_t{32} << 20U);
+}
+
+// Nor do entries that go before the next ones come, and numbers out of order.
+TEST_F(HostileRounds, ComingAndGoingHasAnEnd) {
+  limits_.entries = 5;
+  Script churn;
+  for (NodeId id = 2; id < 200; ++id)
+    churn.directory(id, 0, "d").names(Op::kRemoveDirectory, id, 0, "d");
+  expect_refused(churn);
+  Script links;
+  links.file(2, 0, "f");
+  for (int i = 0; i < 200; ++i) links.link(2, 0, "g", 0, "f").names(Op::kUnlink, 2, 0, "g");
+  expect_refused(links);
+  expect_refused(Script().directory(2, 0, "a").directory(9, 0, "b"));
+  const Status spared = play(Script().directory(2, 0, "a").directory(7, 0, "b"));
+  EXPECT_TRUE(spared.ok()) << spared.error().message;
+}
+
 TEST_F(HostileRounds, OperationsAreWrittenInOneWay) {
   expect_refused(Script().raw(FrameKind::kDirectories, std::string("d\x82\x00\x00\x01x", 6)));
   expect_refused(Script().raw(FrameKind::kNodes, std::string("q\x02\x00\x01x", 5)));

@@ -201,6 +201,50 @@ TEST_F(RoundsTest, OfAnUnchangedVolumeNothingIsSent) {
   EXPECT_EQ(last_.entries, 0);
 }
 
+// Directories that have not changed for long are not read again for their names.
+TEST_F(RoundsTest, WhateverBecomesOfNamesThatAreKnownIsFound) {
+  for (const char* in : {"1", "2", "3", "4", "5", "6", "7", "8", "9"}) {
+    const std::string d = in;
+    change("mkdir -p " + d + "/inner; for i in $(seq 30); do echo $i >" + d + "/$i; echo $i >" + d +
+           "/inner/$i; done; ln " + d + "/1 " + d + "/one; ln -s 1 " + d + "/s");
+  }
+  change("sleep 3.1");
+  begin();
+  round();
+  // In place, which no directory shows.
+  change("echo changed >1/5; echo 22 >>1/inner/5; chmod 600 1/6; setfattr -n user.x -v 1 1/7");
+  EXPECT_EQ(round().entries, 4);
+  // Names, each in a directory of its own.
+  change(
+      "rm 2/8; echo new >3/new; mv 4/inner/9 4/9; mv 5/10 5/ten; echo other >o; mv o 6/11; "
+      "ln 7/12 7/twelve; rm 8/s; ln -s 2 8/s; mv 9 nine; mkdir 9; echo 1 >9/1");
+  round();
+  EXPECT_EQ(round().entries, 0);
+  // And some that nothing has changed in so far, or whose own metadata changed alone.
+  change(
+      "rm -r 1/inner; mkdir 1/inner; echo 1 >1/inner/1; chmod 700 2; mv 3/inner 4/from3; "
+      "mv 4/inner 3/inner; touch -d 2001-01-01 5; rm 5/1; touch -r 6/inner 6; rm nine/inner/1");
+  round();
+  finish();
+  EXPECT_EQ(last_.entries, 0);
+}
+
+TEST_F(RoundsTest, ANameThatComesInTheFinalRoundIsFoundInADirectoryThatIsKnown) {
+  change("mkdir d; for i in $(seq 40); do head -c 1000000 /dev/urandom >$i; done; sleep 3.1");
+  begin();
+  round();
+  std::jthread writer([this](const std::stop_token& stop) {
+    for (int i = 0; !stop.stop_requested(); ++i) from_tree_.write("d/" + std::to_string(i), "x");
+  });
+  auto sent = session_->finish();
+  writer = {};
+  ASSERT_FALSE(sent.ok());
+  EXPECT_EQ(sent.error().code, ErrorCode::kConflict) << sent.error().message;
+  session_.reset();
+  sender_.reset();
+  EXPECT_FALSE(receiving_.get().ok());
+}
+
 TEST_F(RoundsTest, OfALargeFileOnlyBlocksGoThatChanged) {
   change("head -c 50000000 /dev/urandom >large");
   begin();

@@ -32,7 +32,7 @@ class SessionTest : public TlsTest {
     for (SessionVolume& volume : outgoing_) {
       auto totals = scan_tree(volume.directory);
       ASSERT_TRUE(totals.ok());
-      volume.announced = *totals;
+      if (announces_) volume.announced = *totals;
     }
     auto receiving = std::async(std::launch::async, [&] {
       Outcomes outcomes = receive_session(*receiver_, receiver_identity_, incoming_, options_);
@@ -52,6 +52,7 @@ class SessionTest : public TlsTest {
 
   SessionIdentity receiver_identity_{"m", 1};
   SessionOptions options_;
+  bool announces_ = true;
   Progress sent_;
   Progress received_;
   std::vector<UniqueFd> from_;
@@ -130,6 +131,45 @@ TEST_F(SessionTest, AnotherMigrationEpochOrVolumeIsRefusedAndNothingTouched) {
     expect_failure(sender_outcomes_, ErrorCode::kForbidden, "refused");
     expect_failure(receiver_outcomes_, ErrorCode::kForbidden, "refused");
     EXPECT_EQ(shell(scratch_.path("to/data"), "ls -A").output, "");
+  }
+}
+
+TEST_F(SessionTest, MoreThanTheLimitsIsRefusedByNameBeforeAnythingIsTouched) {
+  connect_both();
+  add_volume("data");
+  scratch_.write("from/data/file", "four");
+  run();  // as it is
+  ASSERT_TRUE(receiver_outcomes_.ok()) << receiver_outcomes_.error().message;
+  for (const auto& [limits, what] :
+       {std::pair(ReceiveLimits{.entries = 1}, "volume data has 2 entries, and 1 are the most"),
+        std::pair(ReceiveLimits{.bytes = 3}, "volume data has 4 bytes, and 3 are the most")}) {
+    connect_both();
+    outgoing_.clear();
+    incoming_.clear();
+    shell(scratch_.path(), "rm -r to/data");
+    add_volume("data");
+    options_.limits = limits;
+    run();
+    expect_failure(sender_outcomes_, ErrorCode::kPreconditionFailed, what);
+    expect_failure(receiver_outcomes_, ErrorCode::kPreconditionFailed, what);
+    EXPECT_EQ(shell(scratch_.path("to/data"), "ls -A").output, "");
+  }
+}
+
+TEST_F(SessionTest, WhatWasAnnouncedBoundsWhatIsTaken) {
+  options_.unannounced = 3;
+  for (const bool announces : {true, false}) {
+    SCOPED_TRACE(announces);
+    connect_both();
+    outgoing_.clear();
+    incoming_.clear();
+    shell(scratch_.path(), "rm -rf from/data to/data");
+    add_volume("data");
+    shell(scratch_.path("from/data"), "touch a b c d e");
+    announces_ = announces;
+    run();
+    EXPECT_EQ(receiver_outcomes_.ok(), announces);
+    if (!announces) expect_failure(sender_outcomes_, ErrorCode::kCorrupt, "more entries");
   }
 }
 
