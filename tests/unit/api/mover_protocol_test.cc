@@ -12,7 +12,12 @@ TaskRequest request() {
   out.migration_uid = "u";
   out.epoch = 3;
   out.pod_uid = "p";
-  out.volumes = {{"data", false, false, "/pv/1"}, {"cache", true, true, ""}};
+  out.volumes = {{.name = "data", .node_path = "/pv/1"},
+                 {.name = "cache", .empty_dir = true, .memory = true},
+                 {.name = "layer.web", .kind = TreeKind::kLayer, .container = "web"}};
+  out.containers = {{.name = "prepare", .id = "", .skip = true},
+                    {.name = "web", .id = "c1", .layer = true, .memory = true}};
+  out.source_pod_ip = "10.0.0.2";
   out.peer_host = "10.0.0.1";
   out.bandwidth_bytes_per_second = 5;
   out.discard = true;

@@ -66,7 +66,8 @@ TEST(HostileHeld, OfOverlaysMarksOnlyOpaqueIsHeardAndOnlyOfAnUpperDirectory) {
   const auto heard = [](const char* name, XattrScope scope) {
     Node root;
     root.mode = S_IFDIR | 0755;
-    root.more().xattrs = {{name, "y"}};
+    const std::vector<Xattr> xattrs = {{name, "y"}};
+    root.more().xattrs = xattrs;
     std::string text;
     Encoder(text).op(Op::kDirectory).number(kRootNode).metadata(root);
     return HeldReader({}, scope).take(text).ok();
