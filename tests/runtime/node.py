@@ -231,13 +231,6 @@ class Container:
     def upper(self):
         return self.node.data / "snapshots" / self.id / "fs"
 
-    def freeze_and_dump(self, memory=None):
-        self.node.runc("pause", self.id)
-        if memory:
-            self.node.must("mkdir", "-p", memory, f"{self.bundle}/dump")
-            self.node.runc("checkpoint", "--leave-running", "--tcp-established", "--file-locks", "--image-path", memory,
-                           "--work-path", f"{self.bundle}/dump", self.id)
-
     def keep_layer(self):
         """A copy of its layer, as the mover stages it: its path in the node."""
         staged = f"/data/staged/{self.id}"
