@@ -197,3 +197,44 @@ def test_a_program_that_cannot_be_dumped_is_refused_before_it_is_stopped(case):
     assert "stopped" in condition(migration, "Succeeded")["message"], case.summary(migration)
     assert "sourceStopRequestedTime" not in migration["status"]
     case.check_source_is_back(before, same_pod=True)
+
+
+def test_a_restore_that_fails_starts_nothing_until_it_is_asked_to(case):
+    """CRIU on the target is made to fail once the pod is stopped: too late for preflight to see it."""
+    runtime(case)
+    script = "echo kept >/etc/layer; exec python3 -c \"$COUNTER\" 7100"
+    case.start("app", [{**counter(), "command": ["sh", "-c", script], "env": [{"name": "COUNTER", "value": COUNTER}]}])
+    process = count(case.pod("app"))[0]
+    case.shell("app", "head -c 3000000 /dev/urandom >/big")
+    node = case.cluster.other_node(case.pod("app")["spec"]["nodeName"])
+    case.migrate("app", transfer={"bandwidthLimitBytesPerSecond": 2 << 20}, **MEMORY)
+    case.await_condition("PreCopied")
+    case.cluster.sh(node, "cd /usr/local/sbin && { mv criu criu.kept 2>/dev/null || true; } && "
+                          "printf '#!/bin/sh\\nexit 1\\n' >criu && chmod 755 criu")
+    try:
+        migration = case.await_reason("Restored", "RestoreFailed")
+        container = migration["status"]["containers"][0]
+        assert container["restore"] == "Failed" and "runc restore" in container["message"], container
+        pod = case.pod("app")
+        assert not any("running" in item["state"] for item in pod["status"]["containerStatuses"]), pod["status"]
+    finally:
+        case.cluster.sh(node, "cd /usr/local/sbin && rm criu && { mv criu.kept criu 2>/dev/null || true; }")
+    case.change(onRestoreFailure="ColdStart")
+    migration = case.await_success()
+    after = case.ready_pod("app")
+    assert count(after)[0] != process, "its memory was restored after all"
+    assert case.shell("app", "cat /etc/layer; stat -c %s /big").split() == ["kept", "3000000"]
+
+
+def test_a_database_goes_on_in_the_middle_of_a_transaction(case):
+    runtime(case)
+    case.start("app", [w.sqlite("scratch")], [w.empty_dir("scratch")])
+    writer = case.writer(clients.SqliteWriter(case.address("app"), 7000))
+    case.move("app", **MEMORY)
+    so_far = len(writer.acknowledged)
+    wait.until("it is written to again", lambda: len(writer.acknowledged) > so_far + 20)
+    numbers = writer.stop()
+    address = case.pod("app")["status"]["podIP"]
+    assert not clients.sqlite_missing(address, numbers)
+    assert clients.sqlite_integrity(address) == "ok"
+    check_never_started_anew(case.pod("app"))
