@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -61,7 +62,12 @@ def cut(node, new_pod, source, containers, **claim):
     if "shared_memory" in claim:
         node.must("cp", "-a", source.shm, "/data/staged/shm")
     for container in containers.values():
-        node.run("runc", "--root", RUNC_ROOT, "kill", container.id, "KILL")
+        # Each of its processes, before any of them can go on: they share a volume with what is restored.
+        top = pathlib.Path("/sys/fs/cgroup")
+        group = f"{node.cgroup}/{container.id}/cgroup.procs"
+        for file in [*top.glob(f"*{group}"), *top.glob(group[1:])]:
+            for pid in map(int, file.read_text(encoding="ascii").split()):
+                os.kill(pid, signal.SIGKILL)
         node.run("runc", "--root", RUNC_ROOT, "resume", container.id)
         container.delete("runc")
     target = new_pod(volume=source.volume, **({"shares_processes": True} if source.shares_processes else {}))
