@@ -170,8 +170,16 @@ Status CopierProcess::tell(const json& body, const std::vector<int>& descriptors
 Result<json> CopierProcess::call(const json& body, const Until& until,
                                  const transfer::RateLimiter* limiter,
                                  const std::vector<int>& descriptors) {
+  // First: what is soon done is bound by it, too.
+  TRANSSHIP_TRY(tell_rate(limiter));
   TRANSSHIP_TRY(tell(body, descriptors));
   return answer(until, limiter);
+}
+
+Status CopierProcess::tell_rate(const transfer::RateLimiter* limiter) {
+  if (limiter == nullptr || limiter->rate() == rate_) return {};
+  rate_ = limiter->rate();
+  return tell({{"rate", rate_}});
 }
 
 Result<json> CopierProcess::answer(const Until& until, const transfer::RateLimiter* limiter) {
@@ -185,10 +193,7 @@ Result<json> CopierProcess::answer(const Until& until, const transfer::RateLimit
       if (const auto error = said.find("error"); error != said.end()) return error_of(*error);
       return said;
     }
-    if (limiter != nullptr && limiter->rate() != rate_) {
-      rate_ = limiter->rate();
-      TRANSSHIP_TRY(tell({{"rate", rate_}}));
-    }
+    TRANSSHIP_TRY(tell_rate(limiter));
     const Status time = until.check("copy");
     if (time.ok()) continue;
     if (!asked) {

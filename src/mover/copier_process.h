@@ -50,6 +50,7 @@ class CopierProcess {
  private:
   CopierProcess(pid_t pid, UniqueFd socket, UniqueFd log);
   Result<nlohmann::json> answer(const transfer::Until& until, const transfer::RateLimiter* limiter);
+  Status tell_rate(const transfer::RateLimiter* limiter);
   [[nodiscard]] Error ended() const;
 
   pid_t pid_;
