@@ -31,7 +31,8 @@ using ::testing::IsEmpty;
 class BlockersTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "transship-blockers-").string() + "XXXXXX";
+    std::string pattern =
+        (fs::temp_directory_path() / "transship-blockers-").string() + std::string(6, 'X');
     proc_ = ::mkdtemp(pattern.data());
     for (const int pid : kApp.pids) {
       write_text(at(pid) / "comm", "server\n");

@@ -30,7 +30,7 @@ constexpr const char* kConfig = R"({
 class BundleFile : public testing::Test {
  protected:
   BundleFile() {
-    std::string pattern = testing::TempDir() + "bundle.XXXXXX";
+    std::string pattern = testing::TempDir() + "bundle." + std::string(6, 'X');
     directory_ = ::mkdtemp(pattern.data());
     std::ofstream(directory_ + "/config.json") << kConfig;
   }

@@ -30,7 +30,7 @@ Claim two_containers() {
 class ClaimTest : public testing::Test {
  protected:
   ClaimTest() {
-    std::string pattern = testing::TempDir() + "claim.XXXXXX";
+    std::string pattern = testing::TempDir() + "claim." + std::string(6, 'X');
     root_ = ::mkdtemp(pattern.data());
   }
   ~ClaimTest() override { std::filesystem::remove_all(root_); }

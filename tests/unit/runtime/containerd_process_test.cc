@@ -17,7 +17,7 @@ using testing::HasSubstr;
 class FindContainerd : public testing::Test {
  protected:
   FindContainerd() {
-    std::string pattern = testing::TempDir() + "proc.XXXXXX";
+    std::string pattern = testing::TempDir() + "proc." + std::string(6, 'X');
     proc_ = ::mkdtemp(pattern.data());
     add(1, "init", std::string("/sbin/init\0", 11));
     std::filesystem::create_directory(proc_ + "/sys");

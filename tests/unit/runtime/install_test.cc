@@ -27,7 +27,7 @@ using testing::IsEmpty;
 class InstallTest : public testing::Test {
  protected:
   InstallTest() {
-    std::string pattern = testing::TempDir() + "install.XXXXXX";
+    std::string pattern = testing::TempDir() + "install." + std::string(6, 'X');
     root_ = ::mkdtemp(pattern.data());
   }
   ~InstallTest() override { std::filesystem::remove_all(root_); }

@@ -20,7 +20,7 @@ class TreeBuildTest : public testing::TestWithParam<BuildMode> {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root, for devices and trusted attributes";
-    std::string pattern = testing::TempDir() + "tree.XXXXXX";
+    std::string pattern = testing::TempDir() + "tree." + std::string(6, 'X');
     root_ = ::mkdtemp(pattern.data());
     from_ = root_ / "from";
     to_ = root_ / "to";
