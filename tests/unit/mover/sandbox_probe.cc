@@ -107,7 +107,7 @@ int run_sandbox_probe(int argc, char** arguments) {
   }
   try_files();
   try_calls();
-  return 0;
+  ::_exit(0);  // a sanitizer's own end is more than a sandbox allows
 }
 
 }  // namespace transship::mover

@@ -75,7 +75,8 @@ TEST_F(HostileStream, FlagsAndProjectIdsThatCannotBe) {
   const std::string none = "its header is not one of this format";
   expect_refused(stream_with(EntryKind::kRegular, InodeAttributes::kDirSync, 0), none);
   expect_refused(stream_with(EntryKind::kFifo, InodeAttributes::kNoDump, 0), none);
-  MemorySource source(as_bytes(stream_with(EntryKind::kRegular, 0, 7)));
+  const std::string with_project = stream_with(EntryKind::kRegular, 0, 7);
+  MemorySource source(as_bytes(with_project));
   std::filesystem::remove_all(scratch_.path("to"));
   const UniqueFd to = scratch_.open("to");
   auto received = receive_tree(to.get(), source, {{}, nullptr, {}, /*projects=*/false});
