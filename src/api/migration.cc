@@ -4,6 +4,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "api/integer.h"
+
 namespace transship::api {
 namespace {
 
@@ -103,9 +105,9 @@ MigrationSpec read_spec(const json& in) {
   const json strategy = section(in, "strategy");
   spec.strategy = strategy.value("type", "PreCopy") == "StopAndCopy" ? StrategyType::kStopAndCopy
                                                                      : StrategyType::kPreCopy;
-  spec.max_rounds = strategy.value("maxRounds", spec.max_rounds);
+  spec.max_rounds = integer(strategy, "maxRounds", spec.max_rounds);
   if (strategy.contains("maxDowntimeSeconds"))
-    spec.max_downtime_seconds = strategy["maxDowntimeSeconds"].get<int64_t>();
+    spec.max_downtime_seconds = integer(strategy, "maxDowntimeSeconds", int64_t{0});
   if (strategy.value("onBudgetExceeded", "Proceed") == "Abort")
     spec.on_budget_exceeded = OverBudget::kAbort;
   spec.stop = strategy.value("stop", spec.layer ? "Freeze" : "Graceful") == "Freeze"
@@ -116,17 +118,17 @@ MigrationSpec read_spec(const json& in) {
                                                             : TransferMode::kDirect;
   spec.archive_claim = section(transfer, "archive").value("claimName", "");
   spec.compression = transfer.value("compression", spec.compression);
-  spec.bandwidth_bytes_per_second = transfer.value("bandwidthLimitBytesPerSecond", int64_t{0});
-  spec.source_retention_seconds = in.value("sourceRetentionSeconds", int64_t{0});
+  spec.bandwidth_bytes_per_second = integer(transfer, "bandwidthLimitBytesPerSecond", int64_t{0});
+  spec.source_retention_seconds = integer(in, "sourceRetentionSeconds", int64_t{0});
   spec.suspend = in.value("suspend", false);
   spec.cancel = in.value("cancel", false);
   spec.dry_run = in.value("dryRun", false);
-  spec.backoff_limit = in.value("backoffLimit", 0);
+  spec.backoff_limit = integer(in, "backoffLimit", 0);
   if (in.contains("activeDeadlineSeconds")) {
-    spec.active_deadline_seconds = in["activeDeadlineSeconds"].get<int64_t>();
+    spec.active_deadline_seconds = integer(in, "activeDeadlineSeconds", int64_t{0});
   }
   if (in.contains("ttlSecondsAfterFinished")) {
-    spec.ttl_seconds_after_finished = in["ttlSecondsAfterFinished"].get<int64_t>();
+    spec.ttl_seconds_after_finished = integer(in, "ttlSecondsAfterFinished", int64_t{0});
   }
   return spec;
 }
@@ -140,9 +142,9 @@ VolumeStatus read_volume(const json& in) {
     if (plan == text) volume.plan = value;
   }
   volume.ephemeral = in.value("ephemeral", false);
-  volume.bytes = in.value("bytes", int64_t{0});
-  volume.entries = in.value("entries", int64_t{0});
-  volume.transferred_bytes = in.value("transferredBytes", int64_t{0});
+  volume.bytes = integer(in, "bytes", int64_t{0});
+  volume.entries = integer(in, "entries", int64_t{0});
+  volume.transferred_bytes = integer(in, "transferredBytes", int64_t{0});
   return volume;
 }
 
@@ -161,12 +163,12 @@ json write_volume(const VolumeStatus& volume) {
 
 Progress read_progress(const json& in) {
   Progress progress;
-  progress.percent = in.value("percent", 0);
-  progress.transferred_bytes = in.value("transferredBytes", int64_t{0});
-  progress.total_bytes = in.value("totalBytes", int64_t{0});
-  progress.transferred_entries = in.value("transferredEntries", int64_t{0});
-  progress.total_entries = in.value("totalEntries", int64_t{0});
-  progress.bytes_per_second = in.value("bytesPerSecond", int64_t{0});
+  progress.percent = integer(in, "percent", 0);
+  progress.transferred_bytes = integer(in, "transferredBytes", int64_t{0});
+  progress.total_bytes = integer(in, "totalBytes", int64_t{0});
+  progress.transferred_entries = integer(in, "transferredEntries", int64_t{0});
+  progress.total_entries = integer(in, "totalEntries", int64_t{0});
+  progress.bytes_per_second = integer(in, "bytesPerSecond", int64_t{0});
   return progress;
 }
 
@@ -183,7 +185,8 @@ json write_progress(const Progress& progress) {
 }
 
 Round read_round(const json& in) {
-  return {in.value("bytes", int64_t{0}), in.value("entries", int64_t{0}), in.value("seconds", 0.0)};
+  return {integer(in, "bytes", int64_t{0}), integer(in, "entries", int64_t{0}),
+          in.value("seconds", 0.0)};
 }
 
 json write_round(const Round& round) {
@@ -209,11 +212,11 @@ json write_hold(const Hold& hold) {
 MigrationStatus read_status(const json& in) {
   MigrationStatus status;
   read_texts(in, kStatusTexts, status);
-  status.observed_generation = in.value("observedGeneration", int64_t{0});
+  status.observed_generation = integer(in, "observedGeneration", int64_t{0});
   for (const json& item : in.value("conditions", json::array())) {
     Condition condition;
     read_texts(item, kConditionTexts, condition);
-    condition.observed_generation = item.value("observedGeneration", int64_t{0});
+    condition.observed_generation = integer(item, "observedGeneration", int64_t{0});
     status.conditions.push_back(std::move(condition));
   }
   read_texts(section(in, "source"), kPlaceTexts, status.source);
@@ -238,8 +241,8 @@ MigrationStatus read_status(const json& in) {
   for (const json& item : in.value("preflight", json::array())) {
     read_texts(item, kPreflightTexts, status.preflight.emplace_back());
   }
-  status.epoch = in.value("epoch", 0);
-  status.attempts = in.value("attempts", 0);
+  status.epoch = integer(in, "epoch", 0);
+  status.attempts = integer(in, "attempts", 0);
   if (in.contains("rollback"))
     read_texts(in["rollback"], kRollbackTexts, status.rollback.emplace());
   if (in.contains("hold")) status.hold = read_hold(in["hold"]);
@@ -307,7 +310,7 @@ Result<Migration> parse_migration(const json& object) {
     migration.uid = metadata.at("uid").get<std::string>();
     migration.resource_version = metadata.value("resourceVersion", "");
     migration.creation_time = metadata.value("creationTimestamp", "");
-    migration.generation = metadata.value("generation", int64_t{0});
+    migration.generation = integer(metadata, "generation", int64_t{0});
     migration.deleting = metadata.contains("deletionTimestamp");
     migration.finalizers = metadata.value("finalizers", std::vector<std::string>{});
     migration.spec = read_spec(object.at("spec"));

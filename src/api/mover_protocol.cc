@@ -3,6 +3,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "api/integer.h"
+
 namespace transship::api {
 namespace {
 
@@ -95,14 +97,14 @@ json report_to_json(const VolumeReport& report) {
 VolumeReport report_from_json(const json& object) {
   VolumeReport report;
   report.name = object.at("name").get<std::string>();
-  report.bytes = object.value("bytes", int64_t{0});
-  report.entries = object.value("entries", int64_t{0});
-  report.bytes_done = object.value("bytesDone", int64_t{0});
-  report.entries_done = object.value("entriesDone", int64_t{0});
+  report.bytes = integer(object, "bytes", int64_t{0});
+  report.entries = integer(object, "entries", int64_t{0});
+  report.bytes_done = integer(object, "bytesDone", int64_t{0});
+  report.entries_done = integer(object, "entriesDone", int64_t{0});
   report.digest = object.value("digest", "");
   report.verified_digest = object.value("verifiedDigest", "");
-  report.free_bytes = object.value("freeBytes", int64_t{0});
-  report.free_inodes = object.value("freeInodes", int64_t{0});
+  report.free_bytes = integer(object, "freeBytes", int64_t{0});
+  report.free_inodes = integer(object, "freeInodes", int64_t{0});
   report.file_system = object.value("fileSystem", "");
   return report;
 }
@@ -112,18 +114,19 @@ TaskState task_state_from_json(const json& object) {
   state.phase = require(kTaskPhases, object, "phase");
   state.error_code = error_code_of(object.value("errorCode", ""));
   state.message = object.value("message", "");
-  state.bandwidth_bytes_per_second = object.value("bandwidthBytesPerSecond", int64_t{0});
-  state.started_unix_ms = object.value("startedUnixMs", int64_t{0});
-  state.finished_unix_ms = object.value("finishedUnixMs", int64_t{0});
+  state.bandwidth_bytes_per_second = integer(object, "bandwidthBytesPerSecond", int64_t{0});
+  state.started_unix_ms = integer(object, "startedUnixMs", int64_t{0});
+  state.finished_unix_ms = integer(object, "finishedUnixMs", int64_t{0});
   for (const json& report : object.value("volumes", json::array())) {
     state.volumes.push_back(report_from_json(report));
   }
-  state.pass = object.value("pass", 0);
+  state.pass = integer(object, "pass", 0);
   for (const json& round : object.value("rounds", json::array())) {
-    state.rounds.push_back({round.value("bytes", int64_t{0}), round.value("entries", int64_t{0}),
-                            round.value("milliseconds", int64_t{0})});
+    state.rounds.push_back({integer(round, "bytes", int64_t{0}),
+                            integer(round, "entries", int64_t{0}),
+                            integer(round, "milliseconds", int64_t{0})});
   }
-  state.estimated_final_milliseconds = object.value("estimatedFinalMilliseconds", int64_t{0});
+  state.estimated_final_milliseconds = integer(object, "estimatedFinalMilliseconds", int64_t{0});
   return state;
 }
 
@@ -262,7 +265,7 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
   return parsed("task request", body, [](const json& in) {
     TaskRequest request;
     request.migration_uid = in.at("migrationUid").get<std::string>();
-    request.epoch = in.at("epoch").get<int>();
+    request.epoch = required_integer(in, "epoch");
     request.pod_uid = in.value("podUid", "");
     request.source_pod_uid = in.value("sourcePodUid", "");
     request.volumes = in.value("volumes", std::vector<MoverVolume>{});
@@ -270,13 +273,13 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
     request.source_pod_ip = in.value("sourcePodIp", "");
     request.peer_host = in.value("peerHost", "");
     request.archive_directory = in.value("archiveDirectory", "");
-    request.bandwidth_bytes_per_second = in.value("bandwidthBytesPerSecond", int64_t{0});
+    request.bandwidth_bytes_per_second = integer(in, "bandwidthBytesPerSecond", int64_t{0});
     request.compression = in.value("compression", "");
-    request.deadline_seconds = in.value("deadlineSeconds", int64_t{0});
+    request.deadline_seconds = integer(in, "deadlineSeconds", int64_t{0});
     request.discard = in.value("discard", false);
-    request.pass = in.value("pass", 0);
-    request.max_rounds = in.value("maxRounds", 0);
-    request.max_final_round_milliseconds = in.value("maxFinalRoundMilliseconds", int64_t{-1});
+    request.pass = integer(in, "pass", 0);
+    request.max_rounds = integer(in, "maxRounds", 0);
+    request.max_final_round_milliseconds = integer(in, "maxFinalRoundMilliseconds", int64_t{-1});
     return request;
   });
 }
@@ -290,7 +293,7 @@ Result<MoverState> parse_mover_state(std::string_view body) {
     MoverState state;
     state.migration_uid = in.at("migrationUid").get<std::string>();
     state.role = require(kRoles, in, "role");
-    state.epoch = in.at("epoch").get<int>();
+    state.epoch = required_integer(in, "epoch");
     state.node_name = in.value("nodeName", "");
     state.boot_id = in.value("bootId", "");
     state.version = in.value("version", "");

@@ -42,6 +42,18 @@ TEST(TaskRequest, WithoutAnIdentityIsRefused) {
   EXPECT_EQ(parse_task_request("[]").error().code, ErrorCode::kInvalid);
 }
 
+TEST(TaskRequest, OfANumberThatIsNoIntegerIsRefused) {
+  for (const char* number : {"1.5", "5e46", "-5e46", "\"1\"", "18446744073709551615", "null"}) {
+    for (const char* field : {"deadlineSeconds", "maxRounds"}) {
+      const auto parsed = parse_task_request(std::string(R"({"migrationUid":"u","epoch":1,")") +
+                                             field + "\":" + number + "}");
+      ASSERT_FALSE(parsed.ok()) << field << " " << number;
+      EXPECT_EQ(parsed.error().code, ErrorCode::kInvalid);
+      EXPECT_NE(parsed.error().message.find(field), std::string::npos) << parsed.error().message;
+    }
+  }
+}
+
 TEST(MoverState, SurvivesTheWayThroughJson) {
   MoverState state;
   state.migration_uid = "u";
