@@ -94,10 +94,7 @@ Status Kept::take_flags_off(int volumes, const std::string& volume) const {
 }
 
 Status Kept::restore_flags(const std::string& volume) const {
-  auto home = open_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  if (!*home) return {};
-  auto record = read_record((*home)->get(), kRecord);
+  auto record = read_migration_record(node_, migration_uid_, kRecord);
   if (!record) return record.error();
   if (!*record) return {};
   auto content = open(volume);

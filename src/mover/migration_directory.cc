@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "mover/mount_table.h"
+#include "mover/record.h"
 
 namespace transship::mover {
 namespace {
@@ -32,6 +34,15 @@ Result<std::optional<UniqueFd>> open_migration_directory(const Node& node,
   auto directory = open_beneath(node.kubelet_root(), path, /*cross_mounts=*/false);
   if (!directory) return directory.error();
   return std::optional<UniqueFd>(std::move(directory).value());
+}
+
+Result<std::optional<nlohmann::json>> read_migration_record(const Node& node,
+                                                            const std::string& migration_uid,
+                                                            const std::string& name) {
+  auto home = open_migration_directory(node, migration_uid);
+  if (!home) return home.error();
+  if (!*home) return std::optional<nlohmann::json>();
+  return read_record((*home)->get(), name);
 }
 
 Result<UniqueFd> lock_migration_directory(const Node& node, const std::string& migration_uid,

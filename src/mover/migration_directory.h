@@ -2,6 +2,7 @@
 // staged volumes and their records, all that a migration leaves there. Mode 0700, root's.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,11 @@ Result<UniqueFd> make_migration_directory(const Node& node, const std::string& m
 // Opens it; nullopt where there is none.
 Result<std::optional<UniqueFd>> open_migration_directory(const Node& node,
                                                          const std::string& migration_uid);
+
+// The record `name` in it (record.h); nullopt where there is no such record, or no directory.
+Result<std::optional<nlohmann::json>> read_migration_record(const Node& node,
+                                                            const std::string& migration_uid,
+                                                            const std::string& name);
 
 // The directory, made where it is missing and locked: of all movers that hold it so, on this node,
 // one at a time goes on, and the others wait. Whose Job was deleted may still be ending.

@@ -235,10 +235,7 @@ Status Pins::keep_volume(const std::string& pod_uid, const std::string& volume) 
 }
 
 Result<std::optional<std::string>> Pins::pinned_pod() const {
-  auto home = open_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  if (!*home) return std::optional<std::string>{};
-  auto record = read_record((*home)->get(), kRecord);
+  auto record = read_migration_record(node_, migration_uid_, kRecord);
   if (!record) return record.error();
   if (!*record) return std::optional<std::string>{};
   auto pod = pod_of(**record);
@@ -276,10 +273,7 @@ Result<UniqueFd> Pins::open_raw(const std::string& pod_uid, const std::string& v
 }
 
 Result<bool> Pins::lost_by_reboot(const std::string& volume) const {
-  auto home = open_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  if (!*home) return false;
-  auto record = read_record((*home)->get(), kRecord);
+  auto record = read_migration_record(node_, migration_uid_, kRecord);
   if (!record) return record.error();
   if (!*record) return false;
   const auto boot = (*record)->find("bootId");

@@ -93,10 +93,7 @@ Status RestoreClaim::write(const api::TaskRequest& request, const Received& rece
 }
 
 Result<std::optional<std::string>> RestoreClaim::claimed_pod() const {
-  auto home = open_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  if (!*home) return std::optional<std::string>{};
-  auto record = read_record((*home)->get(), kRecord);
+  auto record = read_migration_record(node_, migration_uid_, kRecord);
   if (!record) return record.error();
   if (!*record) return std::optional<std::string>{};
   const auto pod = (*record)->find("podUid");

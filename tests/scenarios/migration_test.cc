@@ -50,21 +50,8 @@ TEST_P(EveryOwner, ReachesTheSameEndWhateverWriteTheOperatorDiesAt) {
       Trial run(owner());
       run.world.writes = 0;
       run.world.apply_migration("m", spec());
-      bool died = false;
-      std::string what;
-      run.world.on_write = [&](const std::string& write) {
-        if (died || run.world.writes != victim) return World::Fate::kDone;
-        died = true;
-        what = write;
-        return fate;
-      };
-      for (int i = 0; i < 4000 && !run.ended("m"); ++i) {
-        const bool before = died;
-        run.step("m");
-        if (died != before) run.restart();
-      }
-      for (int i = 0; i < 10; ++i) run.world.tick();
-      EXPECT_TRUE(died);
+      const std::string what = run.finish_dying_at("m", victim, fate);
+      EXPECT_NE(what, "");
       EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated")
           << what << ": " << run.last_error;
       EXPECT_EQ(run.world.workload_node(), "node-b") << what;

@@ -78,19 +78,7 @@ TEST_P(Restored, ReachesTheSameEndWhateverWriteTheOperatorDiesAt) {
       Trial run(owner());
       run.world.writes = 0;
       begin(run);
-      bool died = false;
-      run.world.on_write = [&](const std::string&) {
-        if (died || run.world.writes != victim) return World::Fate::kDone;
-        died = true;
-        return fate;
-      };
-      for (int i = 0; i < 4000 && !run.ended("m"); ++i) {
-        const bool before = died;
-        run.step("m");
-        if (died != before) run.restart();
-      }
-      for (int i = 0; i < 10; ++i) run.world.tick();
-      EXPECT_TRUE(died);
+      EXPECT_NE(run.finish_dying_at("m", victim, fate), "");
       expect_moved(run);
     }
   }

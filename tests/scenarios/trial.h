@@ -55,6 +55,26 @@ struct Trial {
     }
     return false;
   }
+  // As finish(), with the operator dying at the write of that number, and another going on; what
+  // that write was, or empty where it never came.
+  std::string finish_dying_at(const std::string& name, int victim, World::Fate fate) {
+    std::string what;
+    bool died = false;
+    world.on_write = [&, victim, fate](const std::string& write) {
+      if (died || world.writes != victim) return World::Fate::kDone;
+      died = true;
+      what = write;
+      return fate;
+    };
+    for (int i = 0; i < 4000 && !ended(name); ++i) {
+      const bool before = died;
+      step(name);
+      if (died != before) restart();
+    }
+    for (int i = 0; i < 10; ++i) world.tick();
+    world.on_write = [](const std::string&) { return World::Fate::kDone; };
+    return what;
+  }
   // What a failed expectation prints.
   std::string story(const std::string& name) {
     std::string out = last_error;

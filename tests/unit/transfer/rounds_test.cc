@@ -69,6 +69,20 @@ class RoundsTest : public TlsTest {
     EXPECT_EQ(sent->front().verified.digest, alone->digest);
   }
 
+  // Names that begin with `path` are made all the while: both ends fail.
+  void finish_while_names_come(const std::string& path) {
+    std::jthread writer([&](const std::stop_token& stop) {
+      for (int i = 0; !stop.stop_requested(); ++i) from_tree_.write(path + std::to_string(i), "x");
+    });
+    auto sent = session_->finish();
+    writer = {};
+    ASSERT_FALSE(sent.ok());
+    EXPECT_EQ(sent.error().code, ErrorCode::kConflict) << sent.error().message;
+    session_.reset();
+    sender_.reset();
+    EXPECT_FALSE(receiving_.get().ok());
+  }
+
   void change(const std::string& command) {
     const ShellResult done = shell(from_tree_.path(), command);
     ASSERT_EQ(done.status, 0) << command << ": " << done.errors;
@@ -233,16 +247,7 @@ TEST_F(RoundsTest, ANameThatComesInTheFinalRoundIsFoundInADirectoryThatIsKnown) 
   change("mkdir d; for i in $(seq 40); do head -c 1000000 /dev/urandom >$i; done; sleep 3.1");
   begin();
   round();
-  std::jthread writer([this](const std::stop_token& stop) {
-    for (int i = 0; !stop.stop_requested(); ++i) from_tree_.write("d/" + std::to_string(i), "x");
-  });
-  auto sent = session_->finish();
-  writer = {};
-  ASSERT_FALSE(sent.ok());
-  EXPECT_EQ(sent.error().code, ErrorCode::kConflict) << sent.error().message;
-  session_.reset();
-  sender_.reset();
-  EXPECT_FALSE(receiving_.get().ok());
+  finish_while_names_come("d/");
 }
 
 TEST_F(RoundsTest, OfALargeFileOnlyBlocksGoThatChanged) {
@@ -333,16 +338,7 @@ TEST_F(RoundsTest, AChangeDuringTheFinalRoundIsAnError) {
   change("for i in $(seq 40); do head -c 1000000 /dev/urandom >$i; done");
   begin();
   round();
-  std::jthread writer([this](const std::stop_token& stop) {
-    for (int i = 0; !stop.stop_requested(); ++i) from_tree_.write("new" + std::to_string(i), "x");
-  });
-  auto sent = session_->finish();
-  writer = {};
-  ASSERT_FALSE(sent.ok());
-  EXPECT_EQ(sent.error().code, ErrorCode::kConflict) << sent.error().message;
-  session_.reset();
-  sender_.reset();
-  EXPECT_FALSE(receiving_.get().ok());
+  finish_while_names_come("new");
 }
 
 TEST_F(RoundsTest, WhatSomebodyElseDoesToTheCopyIsFound) {
