@@ -158,12 +158,13 @@ Step find_pod(Context& context, const Destination& destination) {
     set_restored_pod(context.status, name_of(*observed.other_pod), uid_of(*observed.other_pod));
     return context.again();
   }
-  return context.act(
-      Create{.items = {{Kind::kPod,
-                        render::replacement_pod(
-                            context.migration(), context.settings, *observed.saved_pod,
-                            destination.node, context.needs_gate(), has_ephemeral_claims(context)),
-                        true}}});
+  return context.act(Create{
+      .items = {
+          {Kind::kPod,
+           render::replacement_pod(context.migration(), context.settings, *observed.saved_pod,
+                                   destination.node, context.needs_gate(),
+                                   has_ephemeral_claims(context) || context.restores_containers()),
+           true}}});
 }
 
 api::TaskRequest place_request(Context& context, api::MoverRole role) {
@@ -177,8 +178,30 @@ api::TaskRequest place_request(Context& context, api::MoverRole role) {
   return request;
 }
 
+// What transship-runtime is to restore is there before the pod is on any node.
+Step claim(Context& context) {
+  if (!context.restores_containers()) return std::nullopt;
+  if (Step step = movers(context, {.receiver = true})) return step;
+  const std::string& pod_uid = restored_pod(context.status).pod_uid;
+  if (context.observed.receiver.state->claimed_pod == pod_uid) return std::nullopt;
+  if (text_at(*context.observed.restored_pod, {"spec", "runtimeClassName"}) != kRuntimeClassName) {
+    return context.wait(current_condition(context.status), "RuntimeClassMissing",
+                        "pod " + restored_pod(context.status).pod_name +
+                            " was made without runtimeClassName " + kRuntimeClassName +
+                            " and would start without what was moved: delete it, and see whether "
+                            "the admission policy " +
+                            kHoldPolicy + " is in force",
+                        2000ms);
+  }
+  const api::TaskRequest request = place_request(context, api::MoverRole::kReceiver);
+  if (Step step = task(context, api::MoverRole::kReceiver, api::TaskKind::kClaim, request, kSoon))
+    return step;
+  // That was for a pod which has gone since.
+  return context.act(RunTask{api::MoverRole::kReceiver, api::TaskKind::kClaim, request}, kSoon);
+}
+
 Step place(Context& context, const Destination& destination) {
-  if (!context.needs_gate()) return std::nullopt;
+  if (!context.places_empty_dirs()) return std::nullopt;
   const Needs needs = destination.placed_by == api::MoverRole::kSender ? Needs{.sender = true}
                                                                        : Needs{.receiver = true};
   if (Step step = movers(context, needs)) return step;
@@ -219,13 +242,15 @@ Step watch_restores(Context& context) {
 // The pod that was brought up is gone or going before it was Ready.
 Step pod_went(Context& context) {
   const char* type = current_condition(context.status);
-  if (context.needs_gate() &&
-      context.status.notes["placing"] == restored_pod(context.status).pod_uid) {
+  const api::PodPlace pod = restored_pod(context.status);
+  const auto& containers = context.status.containers;
+  const bool ran = std::any_of(containers.begin(), containers.end(),
+                               [](const auto& each) { return each.restore == "Running"; });
+  if (ran || (context.places_empty_dirs() && context.status.notes["placing"] == pod.pod_uid)) {
     return context.wait(type, "PodDeletedAfterPlacement",
-                        "pod " + restored_pod(context.status).pod_name +
-                            " was deleted by somebody else after it got its "
-                            "emptyDirs, layers and memory; they may be gone with it. Its claims "
-                            "are safe",
+                        "pod " + pod.pod_name +
+                            " was deleted by somebody else after it got its emptyDirs or went on "
+                            "with its memory; they may be gone with it. Its claims are safe",
                         2000ms);
   }
   set_restored_pod(context.status, "", "");
@@ -247,6 +272,7 @@ Step bring_up(Context& context, const Destination& destination) {
     return pod_went(context);
   const Object& pod = *context.observed.restored_pod;
   if (Step step = bind_ephemeral_claims(context, destination)) return step;
+  if (Step step = claim(context)) return step;
   if (has_scheduling_gate(pod, kSchedulingGate)) {
     return context.act(Patch{Kind::kPod, context.migration().namespace_name, name_of(pod),
                              render::release_to_node(pod, destination.node)});
@@ -271,21 +297,7 @@ Step restore(Context& context) {
     if (Step step = hold(context)) return step;
   }
   if (!context.graceful()) {
-    if (context.observed.source_pod && !is_deleting(*context.observed.source_pod) &&
-        !has_finalizer(*context.observed.source_pod, kFence)) {
-      Object finalizers = list_at(*context.observed.source_pod, {"metadata", "finalizers"});
-      finalizers.push_back(kFence);
-      const Object& pod = *context.observed.source_pod;
-      return context.act(
-          Patch{Kind::kPod,
-                context.migration().namespace_name,
-                name_of(pod),
-                {{"metadata",
-                  {{"uid", uid_of(pod)},
-                   {"resourceVersion", text_at(pod, {"metadata", "resourceVersion"})},
-                   {"finalizers", finalizers}}}}});
-    }
-    if (Step step = source_is_dead(context)) return step;
+    if (Step step = frozen_source_is_dead(context)) return step;
   }
   if (Step step = bring_up(context, {context.status.target.node, api::MoverRole::kReceiver, true}))
     return step;

@@ -30,11 +30,12 @@ struct Context {
   [[nodiscard]] const api::MigrationSpec& spec() const { return observed.migration.spec; }
   [[nodiscard]] bool graceful() const { return spec().stop == api::StopMode::kGraceful; }
   [[nodiscard]] bool owned() const { return !status.owner.kind.empty(); }
-  // Some emptyDir is copied, so the pod to restore needs the gate.
+  // Some emptyDir is copied.
   [[nodiscard]] bool places_empty_dirs() const;
   // Layers go along, and perhaps memory: the pod to restore needs transship-runtime.
   [[nodiscard]] bool restores_containers() const { return spec().layer; }
-  [[nodiscard]] bool needs_gate() const { return places_empty_dirs() || restores_containers(); }
+  // transship-runtime holds a pod back by itself until its emptyDirs are there.
+  [[nodiscard]] bool needs_gate() const { return places_empty_dirs() && !restores_containers(); }
 
   Decision act(Action action, std::chrono::milliseconds again = 0ms) {
     return {status, std::move(action), again};
@@ -103,6 +104,8 @@ Step hold(Context& context);
 // The proof that the source pod cannot run any more, and its object out of the way. Only called
 // where the pod has to end: after a graceful stop, or after the commit.
 Step source_is_dead(Context& context);
+// The same of a frozen pod, after the commit: ended and killed, without a word of the kubelet's.
+Step frozen_source_is_dead(Context& context);
 Step remove_source_pod(Context& context);
 
 // The pod brought up on one of the two nodes, with the volumes that are there.

@@ -135,19 +135,39 @@ Step hold(Context& context) {
                       kSoon);
 }
 
+Step frozen_source_is_dead(Context& context) {
+  const Observed& observed = context.observed;
+  // First, so that the kubelet starts nothing in the place of what is killed.
+  if (observed.source_pod &&
+      at(*observed.source_pod, {"metadata", "deletionGracePeriodSeconds"}) != 0) {
+    return context.act(Delete{{{Kind::kPod, context.migration().namespace_name,
+                                name_of(*observed.source_pod), uid_of(*observed.source_pod), 0}}});
+  }
+  if (Step step = movers(context, {.sender = true})) return step;
+  // Also where it has no processes any more: a kubelet that has not heard of its end starts it
+  // anew, and after this nothing of it runs.
+  api::TaskRequest request = task_request(context, MoverRole::kSender);
+  request.volumes.clear();
+  if (Step step = task(context, MoverRole::kSender, api::TaskKind::kKill, request, kSoon))
+    return step;
+  if (observed.sender.state->source_processes == SourceProcesses::kNone) return std::nullopt;
+  return context.wait(current_condition(context.status), "SourceTerminating",
+                      "waiting for the source pod's processes to end", kSoon);
+}
+
 Step source_is_dead(Context& context) {
   const Observed& observed = context.observed;
   const char* type = current_condition(context.status);
   if (observed.source_pod && !is_deleting(*observed.source_pod)) {
     // With the resource version: a delete that comes late finds a changed pod and does nothing.
-    return context.act(Delete{{{Kind::kPod, context.migration().namespace_name,
-                                name_of(*observed.source_pod), uid_of(*observed.source_pod),
-                                context.graceful() ? std::nullopt : std::optional<int>(1),
-                                text_at(*observed.source_pod, {"metadata", "resourceVersion"})}}},
-                       kSoon);
+    return context.act(
+        Delete{{{Kind::kPod, context.migration().namespace_name, name_of(*observed.source_pod),
+                 uid_of(*observed.source_pod), std::nullopt,
+                 text_at(*observed.source_pod, {"metadata", "resourceVersion"})}}},
+        kSoon);
   }
   if (Step step = movers(context, {.sender = true})) return step;
-  if (context.graceful() && context.places_empty_dirs() && !context.status.rollback) {
+  if (context.places_empty_dirs() && !context.status.rollback) {
     // While its processes are still ending: from here on the node may even reboot.
     if (Step step = task(context, MoverRole::kSender, api::TaskKind::kKeep,
                          task_request(context, MoverRole::kSender), kSoon)) {
@@ -161,11 +181,6 @@ Step source_is_dead(Context& context) {
     request.volumes.clear();
     if (Step step = task(context, MoverRole::kSender, api::TaskKind::kInspect, request, kSoon))
       return step;
-  }
-  if (processes == SourceProcesses::kFrozen) {
-    const Step killing = task(context, MoverRole::kSender, api::TaskKind::kKill,
-                              task_request(context, MoverRole::kSender), kSoon);
-    if (killing) return killing;
   }
   if (processes != SourceProcesses::kNone) {
     return context.wait(type, "SourceTerminating", "waiting for the source pod's processes to end",

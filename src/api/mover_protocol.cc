@@ -16,7 +16,7 @@ struct Name {
   std::string_view text;
 };
 
-constexpr std::array<Name<TaskKind>, 13> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
+constexpr std::array<Name<TaskKind>, 14> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
                                                         {TaskKind::kFreeze, "freeze"},
                                                         {TaskKind::kThaw, "thaw"},
                                                         {TaskKind::kPin, "pin"},
@@ -26,6 +26,7 @@ constexpr std::array<Name<TaskKind>, 13> kTaskKinds = {{{TaskKind::kInspect, "in
                                                         {TaskKind::kPreCopy, "precopy"},
                                                         {TaskKind::kSend, "send"},
                                                         {TaskKind::kReceive, "receive"},
+                                                        {TaskKind::kClaim, "claim"},
                                                         {TaskKind::kPlace, "place"},
                                                         {TaskKind::kColdStart, "coldstart"},
                                                         {TaskKind::kRelease, "release"}}};
@@ -257,6 +258,7 @@ json to_json_value(const MoverState& state) {
           {"bootId", state.boot_id},
           {"version", state.version},
           {"sourceProcesses", name_of(kSourceProcesses, state.source_processes)},
+          {"claimedPod", state.claimed_pod},
           {"restores", state.restores},
           {"tasks", std::move(tasks)}};
 }
@@ -298,6 +300,7 @@ Result<MoverState> parse_mover_state(std::string_view body) {
     state.boot_id = in.value("bootId", "");
     state.version = in.value("version", "");
     state.source_processes = require(kSourceProcesses, in, "sourceProcesses");
+    state.claimed_pod = in.value("claimedPod", "");
     state.restores = in.value("restores", std::vector<ContainerRestore>{});
     for (const auto& [name, task] : in.at("tasks").items()) {
       const auto kind = parse_task_kind(name);

@@ -17,7 +17,7 @@
 //             pin      holds the pod's emptyDirs through its deletion (bind mounts, mover/pin.h)
 //             keep     once the pod is being deleted: the pins outlive a reboot, too
 //             kill     SIGKILLs every process of the pod's cgroups, thawing if need be; waits for
-//                      none left
+//                      none left; then no process that is put into them can run (they are frozen)
 //             dump     writes the memory of each container that has `memory` into a tmpfs (runc
 //                      checkpoint); the pod must be frozen, and stays so
 //             precopy  sends the volumes to the receiver while the pod uses them, in rounds as long
@@ -31,8 +31,11 @@
 //   receiver: inspect  read only: free bytes and inodes at the destinations
 //             receive  listens for one session (or reads archive files), writes, syncs, reads back;
 //                      ends with the send, also where a precopy began the session
-//             place    moves staged emptyDirs into the pod, writes down for transship-runtime what
-//                      it restores in which container, and opens the pod's gate
+//             claim    writes down for transship-runtime what it restores in which container of a
+//                      pod that is not on a node yet. With another pod again, where nothing of
+//                      the first one has run
+//             place    moves staged emptyDirs into the pod, and opens its gate; or, where it is
+//                      claimed, has transship-runtime make its sandbox
 //             coldstart  lets containers whose memory could not be restored start without it
 //             release  takes staging away (and PV contents, where `discard` is set)
 #pragma once
@@ -77,7 +80,8 @@ struct MoverState {
   std::string boot_id;  // /proc/sys/kernel/random/boot_id
   std::string version;
   SourceProcesses source_processes = SourceProcesses::kUnknown;
-  std::vector<ContainerRestore> restores;  // of a receiver, once it has placed; read anew
+  std::string claimed_pod;                 // of a receiver: the UID of the pod that is claimed
+  std::vector<ContainerRestore> restores;  // of that pod; read anew
   std::map<TaskKind, TaskState> tasks;
 };
 

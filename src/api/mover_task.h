@@ -24,6 +24,7 @@ enum class TaskKind {
   kPreCopy,
   kSend,
   kReceive,
+  kClaim,
   kPlace,
   kColdStart,
   kRelease
@@ -58,22 +59,24 @@ struct MoverVolume {
 // A container of the pod whose layer or memory goes along, or that must not run at the target.
 struct MoverContainer {
   std::string name;
-  std::string id{};     // containerd's, without "containerd://"; the source's. Not for place
+  std::string id{};     // containerd's, without "containerd://"; the source's. Not for claim
   bool layer = false;   // its layer is restored
   bool memory = false;  // its memory is restored, and with it its layer
-  bool skip = false;    // place: an init container that has done its work, in the memory restored
+  bool skip = false;    // claim: an init container that has done its work, in the memory restored
   bool operator==(const MoverContainer&) const = default;
 };
 
 struct TaskRequest {
   std::string migration_uid;
   int epoch = 0;
-  std::string pod_uid;         // the pod that the task works on: source pod; for place the new pod
-  std::string source_pod_uid;  // place by a sender: whose pins are placed
+  // the pod that the task works on: the source pod; for claim and place the new one
+  std::string pod_uid;
+  std::string source_pod_uid;        // place by a sender: whose pins are placed
   std::vector<MoverVolume> volumes;  // those that the task works on
-  // inspect, dump, precopy, send, place: those with a layer or memory; empty: only volumes go along
+  // inspect, dump, precopy, send, claim, place: those with a layer or memory; empty: only volumes
+  // go along
   std::vector<MoverContainer> containers;
-  std::string source_pod_ip;      // place: connections from it are ended when memory is restored
+  std::string source_pod_ip;      // claim: connections from it are ended when memory is restored
   std::string peer_host;          // precopy, send: the receiver's IP
   std::string archive_directory;  // send, receive: under the mounted archive claim; empty = Direct
   int64_t bandwidth_bytes_per_second = 0;  // precopy, send; 0 = no limit. May change while it runs

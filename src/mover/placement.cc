@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -50,21 +51,30 @@ Placement::Placement(const Node& node, std::string migration_uid, std::string re
     : node_(node), migration_uid_(std::move(migration_uid)), record_(std::move(record)) {}
 
 Status Placement::place(const std::string& pod_uid, const std::vector<MoverVolume>& volumes,
-                        const OpenSource& open_source, const BeforeOpening& before_opening,
+                        const OpenSource& open_source, const Hold& hold,
                         const Deadline& deadline) const {
   auto home = make_migration_directory(node_, migration_uid_);
   if (!home) return home.error();
-  auto gate = wait_for_gate(node_, pod_uid, deadline);
-  if (!gate) return gate.error();
+  TRANSSHIP_TRY(hold.wait(deadline));
   for (const MoverVolume& volume : volumes) {
     if (!volume.empty_dir) continue;
     const Status placed = place_volume(home->get(), pod_uid, volume, open_source, deadline);
     if (!placed.ok()) return placed.error().during("place volume " + volume.name);
     log::info("volume placed", {{"volume", volume.name}, {"podUid", pod_uid}});
   }
-  if (before_opening) TRANSSHIP_TRY(before_opening());
-  TRANSSHIP_TRY(deadline.check("open the gate of pod " + pod_uid));
-  return open_gate(gate->get());
+  TRANSSHIP_TRY(deadline.check("let pod " + pod_uid + " go on"));
+  return hold.let_go();
+}
+
+Placement::Hold Placement::gate_of(const std::string& pod_uid) const {
+  const auto gate = std::make_shared<UniqueFd>();
+  return {[this, gate, pod_uid](const Deadline& deadline) -> Status {
+            auto found = wait_for_gate(node_, pod_uid, deadline);
+            if (!found) return found.error();
+            *gate = std::move(found).value();
+            return {};
+          },
+          [gate] { return open_gate(gate->get()); }};
 }
 
 Status Placement::place_volume(int home, const std::string& pod_uid, const MoverVolume& volume,

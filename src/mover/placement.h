@@ -1,12 +1,12 @@
 // Placement: puts emptyDirs' content into the volumes that kubelet has made for a new pod, while
-// the pod's gate holds its containers back, and then opens the gate.
+// the pod's gate or transship-runtime holds its containers back, and then lets them go on.
 //
 //   disk    every child is renamed from the source directory into the volume (one file system, in
 //   the
 //           raw view), then the volume's root gets the source root's owner, mode, times and xattrs
 //   memory  copied into the tmpfs that kubelet mounted, and read back against the digest
 //
-// It fails closed: the gate opens only after every volume is there. A record says durably how far
+// It fails closed: they go on only after every volume is there. A record says durably how far
 // each volume is, so a later mover goes on where this one was killed; content once (partly) moved
 // into one pod is never taken for complete for another. One thread at a time.
 #pragma once
@@ -35,18 +35,24 @@ class Placement {
     std::string digest;  // of a memory volume; empty: whatever is read from the source now
   };
   using OpenSource = std::function<Result<Source>(const api::MoverVolume& volume)>;
-  // What else is to be done before the gate opens, once the pod is there. May be null.
-  using BeforeOpening = std::function<Status()>;
+  // What holds the pod's containers back.
+  struct Hold {
+    std::function<Status(const Deadline&)> wait;  // until kubelet has set up the pod's volumes
+    std::function<Status()> let_go;
+  };
 
   // `record` is the file's name in the migration's directory; `node` must outlive it.
   Placement(const Node& node, std::string migration_uid, std::string record);
 
-  // Waits for the pod's gate, places the emptyDirs among `volumes`, opens the gate.
+  // The gate container of a pod.
+  [[nodiscard]] Hold gate_of(const std::string& pod_uid) const;
+
+  // Waits for the pod, places the emptyDirs among `volumes`, lets it go on.
   // kPreconditionFailed: a volume is not empty, of another medium, on another file system, or was
   // placed into another pod. Idempotent.
   [[nodiscard]] Status place(const std::string& pod_uid,
                              const std::vector<api::MoverVolume>& volumes,
-                             const OpenSource& open_source, const BeforeOpening& before_opening,
+                             const OpenSource& open_source, const Hold& hold,
                              const Deadline& deadline) const;
 
   // Forgets what was placed; part of a release.

@@ -281,7 +281,12 @@ Status PodCgroups::kill(const Deadline& deadline) const {
   for (;;) {
     auto pids = processes();
     if (!pids) return pids.error();
-    if (pids->empty()) return {};
+    if (pids->empty()) {
+      auto barred = bar();
+      if (!barred) return barred.error();
+      if (*barred) return {};
+      continue;
+    }
     std::vector<UniqueFd> handles;
     for (const int pid : *pids) {
       handles.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -305,6 +310,18 @@ Status PodCgroups::kill(const Deadline& deadline) const {
     }
     TRANSSHIP_TRY(limit.wait(kPoll, "kill the processes of pod " + pod_uid_));
   }
+}
+
+// True where what is put into the pod's cgroup from now on does not run, and nothing was before.
+Result<bool> PodCgroups::bar() const {
+  if (!freezer()) return true;
+  const Status frozen = write_freezer(true);
+  // The kubelet takes the cgroup away once it knows that the pod is over.
+  std::error_code ignored;
+  if (!frozen.ok() && fs::exists(freezer()->path, ignored)) return frozen.error();
+  auto pids = processes();
+  if (!pids) return pids.error();
+  return pids->empty();
 }
 
 const PodCgroups::PodDirectory* PodCgroups::freezer() const {

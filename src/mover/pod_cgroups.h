@@ -55,7 +55,9 @@ class PodCgroups {
   [[nodiscard]] Status thaw() const;
 
   // SIGKILLs every process in these cgroups and no other (by pidfd, membership checked after it is
-  // open), thaws so that they can die, and waits until none is left. OK where there is none.
+  // open), thaws so that they can die, and waits until none is left. Then the pod's cgroup is
+  // frozen: a kubelet that has not heard of the pod's end yet starts nothing in it that runs. OK
+  // where there is none.
   [[nodiscard]] Status kill(const Deadline& deadline) const;
 
  private:
@@ -65,6 +67,7 @@ class PodCgroups {
     Freezer freezer = Freezer::kNone;
   };
   [[nodiscard]] const PodDirectory* freezer() const;
+  [[nodiscard]] Result<bool> bar() const;
   [[nodiscard]] Status write_freezer(bool frozen) const;
   [[nodiscard]] Result<bool> is_frozen() const;
   [[nodiscard]] Result<bool> all_below_are_frozen() const;

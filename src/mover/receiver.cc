@@ -27,6 +27,7 @@ std::map<TaskKind, TaskFunction> Receiver::tasks() {
        [this](const auto& r, const auto& d, auto& p) { return inspect(r, d, p); }},
       {TaskKind::kReceive,
        [this](const auto& r, const auto& d, auto& p) { return receive(r, d, p); }},
+      {TaskKind::kClaim, [this](const auto& r, const auto&, auto&) { return claim(r); }},
       {TaskKind::kPlace, [this](const auto& r, const auto& d, auto&) { return place(r, d); }},
       {TaskKind::kColdStart, [this](const auto& r, const auto&, auto&) { return cold_start(r); }},
       {TaskKind::kRelease, [this](const auto& r, const auto& d, auto&) { return release(r, d); }},
@@ -91,17 +92,22 @@ Status Receiver::receive(const TaskRequest& request, const Deadline& deadline,
   return {};
 }
 
+Status Receiver::claim(const TaskRequest& request) {
+  if (request.pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
+  MutexLock lock(changing_);
+  return claim_.write(request,
+                      [this](const MoverVolume& tree) { return destinations_.path(tree); });
+}
+
 Status Receiver::place(const TaskRequest& request, const Deadline& deadline) {
   if (request.pod_uid.empty()) return Error{ErrorCode::kInvalid, "podUid is missing"};
   MutexLock lock(changing_);
-  const auto write_claim = [&]() -> Status {
-    if (request.containers.empty()) return {};
-    return claim_.write(request,
-                        [this](const MoverVolume& tree) { return destinations_.path(tree); });
-  };
   return placement_.place(
       request.pod_uid, request.volumes,
-      [this](const MoverVolume& volume) { return open_staged(volume); }, write_claim, deadline);
+      [this](const MoverVolume& volume) { return open_staged(volume); },
+      request.containers.empty() ? placement_.gate_of(request.pod_uid)
+                                 : claim_.sandbox_of(request.pod_uid),
+      deadline);
 }
 
 Status Receiver::cold_start(const TaskRequest& request) {

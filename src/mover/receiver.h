@@ -25,6 +25,7 @@ class Receiver {
  private:
   Status inspect(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status receive(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
+  Status claim(const api::TaskRequest& request);
   Status place(const api::TaskRequest& request, const Deadline& deadline);
   Status cold_start(const api::TaskRequest& request);
   Status release(const api::TaskRequest& request, const Deadline& deadline);

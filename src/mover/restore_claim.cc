@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -19,6 +20,8 @@ using runtime::PodClaim;
 using runtime::RestoreState;
 
 constexpr const char* kRecord = "claimed.json";
+constexpr const char* kWithdrawn = "what was moved has been given to another pod";
+constexpr std::chrono::milliseconds kPoll{5};
 
 const api::MoverVolume* find_tree(const api::TaskRequest& request, TreeKind kind,
                                   const std::string& container) {
@@ -39,29 +42,13 @@ Result<std::string> path_of(const api::TaskRequest& request, TreeKind kind,
                                         std::string(api::to_string(kind)) + " of it"};
 }
 
-}  // namespace
-
-RestoreClaim::RestoreClaim(const Node& node, std::string migration_uid)
-    : node_(node), migration_uid_(std::move(migration_uid)) {}
-
-Result<PodClaim> RestoreClaim::claim_of(const std::string& pod_uid) const {
-  return PodClaim::open(node_.from_here(node_.config().claims), pod_uid);
-}
-
-Status RestoreClaim::write(const api::TaskRequest& request, const Received& received) const {
-  const std::string mark = node_.config().sandboxes + "/" + request.pod_uid;
-  struct stat status {};
-  if (::stat(node_.from_here(mark).c_str(), &status) != 0) {
-    if (errno != ENOENT) return errno_error("look for " + mark, errno);
-    return Error{ErrorCode::kPreconditionFailed,
-                 "pod " + request.pod_uid + " does not run under transship-runtime on node " +
-                     node_.config().name + " (" + mark +
-                     " is missing): is runtimeClassName transship in its spec, and is "
-                     "the node set up for it?"};
-  }
+Result<runtime::Claim> claim_for(const api::TaskRequest& request, const std::string& migration_uid,
+                                 const RestoreClaim::Received& received) {
   runtime::Claim claim;
-  claim.migration_uid = migration_uid_;
+  claim.migration_uid = migration_uid;
   claim.old_address = request.source_pod_ip;
+  claim.awaits_volumes = std::any_of(request.volumes.begin(), request.volumes.end(),
+                                     [](const auto& volume) { return volume.empty_dir; });
   bool any_memory = false;
   for (const api::MoverContainer& container : request.containers) {
     if (container.skip) {
@@ -81,33 +68,110 @@ Status RestoreClaim::write(const api::TaskRequest& request, const Received& rece
     if (!path) return path.error();
     if (any_memory) claim.shared_memory = *path;
   }
-  auto home = make_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  TRANSSHIP_TRY(write_record(home->get(), kRecord, {{"podUid", request.pod_uid}}));
+  return claim;
+}
+
+}  // namespace
+
+RestoreClaim::RestoreClaim(const Node& node, std::string migration_uid)
+    : node_(node), migration_uid_(std::move(migration_uid)) {}
+
+Result<PodClaim> RestoreClaim::claim_of(const std::string& pod_uid) const {
+  return PodClaim::open(node_.from_here(node_.config().claims), pod_uid);
+}
+
+Status RestoreClaim::write(const api::TaskRequest& request, const Received& received) const {
+  auto before = record();
+  if (!before) return before.error();
+  auto claim = claim_for(request, migration_uid_, received);
+  if (!claim) return claim.error();
+  Record now = *before;
+  if (!before->pod_uid.empty() && before->pod_uid != request.pod_uid) {
+    TRANSSHIP_TRY(withdraw(before->pod_uid));
+    now.withdrawn.push_back(before->pod_uid);
+  }
+  now.pod_uid = request.pod_uid;
+  TRANSSHIP_TRY(write_record(now));
   auto pod = claim_of(request.pod_uid);
   if (!pod) return pod.error();
-  const Status written = pod->write(claim);
+  const Status written = pod->write(*claim);
   if (!written.ok()) return written.error().during("write the claim of pod " + request.pod_uid);
   log::info("claim written", {{"podUid", request.pod_uid}});
   return {};
 }
 
-Result<std::optional<std::string>> RestoreClaim::claimed_pod() const {
-  auto record = read_migration_record(node_, migration_uid_, kRecord);
-  if (!record) return record.error();
-  if (!*record) return std::optional<std::string>{};
-  const auto pod = (*record)->find("podUid");
-  if (pod == (*record)->end() || !pod->is_string())
-    return Error{ErrorCode::kCorrupt, std::string(kRecord) + ": no pod UID in it"};
-  return std::optional<std::string>(pod->get<std::string>());
+Status RestoreClaim::withdraw(const std::string& pod_uid) const {
+  auto pod = claim_of(pod_uid);
+  if (!pod) return pod.error();
+  auto there = pod->read();
+  if (!there) return there.error();
+  if (!there->has_value()) return {};  // it was recorded, and then not written any more
+  if ((*there)->awaits_volumes) {
+    auto placed = pod->volumes_are_placed();
+    if (!placed) return placed.error();
+    if (*placed) {
+      return Error{ErrorCode::kPreconditionFailed,
+                   "pod " + pod_uid + " has got the emptyDirs, and they are gone with it"};
+    }
+  }
+  return pod->withdraw(kWithdrawn);
+}
+
+Placement::Hold RestoreClaim::sandbox_of(const std::string& pod_uid) const {
+  // kubelet has set up the volumes when it asks for the sandbox, which transship-runtime marks.
+  const auto wait = [this, pod_uid](const Deadline& deadline) -> Status {
+    const std::string mark = node_.from_here(node_.config().sandboxes + "/" + pod_uid);
+    struct stat status {};
+    while (::stat(mark.c_str(), &status) != 0) {
+      if (errno != ENOENT) return errno_error("look for " + mark, errno);
+      TRANSSHIP_TRY(
+          deadline.wait(kPoll, "wait for transship-runtime to make the sandbox of pod " + pod_uid));
+    }
+    return {};
+  };
+  const auto let_go = [this, pod_uid]() -> Status {
+    auto pod = claim_of(pod_uid);
+    return pod ? pod->set_volumes_placed() : Status(pod.error());
+  };
+  return {wait, let_go};
+}
+
+Result<RestoreClaim::Record> RestoreClaim::record() const {
+  auto json = read_migration_record(node_, migration_uid_, kRecord);
+  if (!json) return json.error();
+  if (!*json) return Record{};
+  try {
+    return Record{(*json)->at("podUid").get<std::string>(),
+                  (*json)->value("withdrawn", std::vector<std::string>{})};
+  } catch (const nlohmann::json::exception& problem) {
+    return Error{ErrorCode::kCorrupt, std::string(kRecord) + ": " + problem.what()};
+  }
+}
+
+Status RestoreClaim::write_record(const Record& record) const {
+  auto home = make_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  return mover::write_record(home->get(), kRecord,
+                             {{"podUid", record.pod_uid}, {"withdrawn", record.withdrawn}});
+}
+
+Result<std::string> RestoreClaim::claimed_pod() const {
+  auto recorded = record();
+  if (!recorded) return recorded.error();
+  if (recorded->pod_uid.empty()) return std::string();
+  auto pod = claim_of(recorded->pod_uid);
+  if (!pod) return pod.error();
+  auto there = pod->read();
+  if (!there) return there.error();
+  return there->has_value() ? recorded->pod_uid : std::string();
 }
 
 Result<std::vector<api::ContainerRestore>> RestoreClaim::restores() const {
   std::vector<api::ContainerRestore> restores;
-  auto pod_uid = claimed_pod();
-  if (!pod_uid) return pod_uid.error();
-  if (!*pod_uid) return restores;
-  auto pod = claim_of(**pod_uid);
+  auto recorded = record();
+  if (!recorded) return recorded.error();
+  if (recorded->pod_uid.empty()) return restores;
+  auto pod = claim_of(recorded->pod_uid);
   if (!pod) return pod.error();
   auto states = pod->states();
   if (!states) return states.error();
@@ -122,26 +186,32 @@ Status RestoreClaim::cold_start(const std::string& pod_uid) const {
 }
 
 Status RestoreClaim::release() const {
-  auto pod_uid = claimed_pod();
-  if (!pod_uid) return pod_uid.error();
-  if (!*pod_uid) return {};
-  auto pod = claim_of(**pod_uid);
+  auto recorded = record();
+  if (!recorded) return recorded.error();
+  if (recorded->pod_uid.empty()) return {};
+  TRANSSHIP_TRY(remove_claim(recorded->pod_uid, /*must_run=*/true));
+  for (const std::string& pod_uid : recorded->withdrawn)
+    TRANSSHIP_TRY(remove_claim(pod_uid, /*must_run=*/false));
+  auto home = open_migration_directory(node_, migration_uid_);
+  if (!home) return home.error();
+  return *home ? remove_record((*home)->get(), kRecord) : Status();
+}
+
+Status RestoreClaim::remove_claim(const std::string& pod_uid, bool must_run) const {
+  auto pod = claim_of(pod_uid);
   if (!pod) return pod.error();
-  auto cgroups = PodCgroups::find(node_.cgroup_root(), **pod_uid);
+  auto cgroups = PodCgroups::find(node_.cgroup_root(), pod_uid);
   if (!cgroups) return cgroups.error();
   auto states = pod->states();
   if (!states) return states.error();
   for (const auto& [container, state] : *states) {
-    if (!cgroups->found() || state.state == RestoreState::kRunning) continue;
+    if (!cgroups->found() || (must_run && state.state == RestoreState::kRunning)) continue;
     return Error{ErrorCode::kPreconditionFailed,
-                 "container " + container + " of pod " + **pod_uid + " is " +
+                 "container " + container + " of pod " + pod_uid + " is " +
                      std::string(runtime::to_string(state.state)) +
                      ": what was moved is kept until it runs, or the pod is gone"};
   }
-  TRANSSHIP_TRY(pod->remove());
-  auto home = open_migration_directory(node_, migration_uid_);
-  if (!home) return home.error();
-  return *home ? remove_record((*home)->get(), kRecord) : Status();
+  return pod->remove();
 }
 
 }  // namespace transship::mover

@@ -246,7 +246,7 @@ Status Sender::place(const TaskRequest& request, const Deadline& deadline) {
   return placement_.place(
       request.pod_uid, request.volumes,
       [&](const MoverVolume& volume) { return open_pinned(request.source_pod_uid, volume); },
-      nullptr, deadline);
+      placement_.gate_of(request.pod_uid), deadline);
 }
 
 Status Sender::release(const TaskRequest& request, const Deadline& deadline) {

@@ -109,9 +109,15 @@ api::MoverState MoverService::state() const {
   state.tasks = board_.states();
   state.source_processes = source_processes(state);
   if (identity_.role == MoverRole::kReceiver) {
-    auto restores = RestoreClaim(node_, identity_.migration_uid).restores();
-    if (!restores) log::warning("cannot read the claim", {{"error", restores.error().message}});
-    if (restores) state.restores = std::move(restores).value();
+    const RestoreClaim claim(node_, identity_.migration_uid);
+    auto pod = claim.claimed_pod();
+    auto restores = pod ? claim.restores() : pod.error();
+    if (!restores) {
+      log::warning("cannot read the claim", {{"error", restores.error().message}});
+    } else {
+      state.claimed_pod = std::move(pod).value();
+      state.restores = std::move(restores).value();
+    }
   }
   return state;
 }

@@ -160,8 +160,9 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
 }
 
 bool TaskBoard::is_further_pass(TaskKind kind, const Task& task, const TaskRequest& request) {
-  return kind == TaskKind::kPreCopy && task.state.phase == TaskPhase::kSucceeded &&
-         request.pass > task.request.pass;
+  if (task.state.phase != TaskPhase::kSucceeded) return false;
+  return (kind == TaskKind::kPreCopy && request.pass > task.request.pass) ||
+         (kind == TaskKind::kClaim && request.pod_uid != task.request.pod_uid);
 }
 
 void TaskBoard::start(TaskKind kind, Task& task) {

@@ -72,7 +72,7 @@ class TaskBoard {
   TaskBoard& operator=(const TaskBoard&) = delete;
 
   // Starts the task, or finds it running or done. A precopy that is done starts with a higher pass
-  // again. The bandwidth limit of one that runs may be
+  // again, a claim with another pod. The bandwidth limit of one that runs may be
   // changed: only that differs in the request then. kForbidden: another migration or epoch;
   // kInvalid: the role has no such task, or an identifier in the request is malformed; kConflict:
   // the kind runs or has succeeded with another body; kPreconditionFailed: released (from the

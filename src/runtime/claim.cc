@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kLock = "/.lock";
 constexpr const char* kSharedMemory = "/.shared-memory";
+constexpr const char* kPlaced = "/.placed";
 
 Status remove_tree(const std::string& path) {
   std::error_code problem;
@@ -157,6 +158,24 @@ Status PodClaim::cold_start() const {
   return {};
 }
 
+Status PodClaim::withdraw(const std::string& why) const {
+  auto held = lock();
+  if (!held) return held.error();
+  auto all = states();
+  if (!all) return all.error();
+  for (const auto& [name, state] : *all) {
+    const bool withdrawn = state.state == RestoreState::kFailed && state.message == why;
+    if (state.state == RestoreState::kPending || state.state == RestoreState::kRestored ||
+        withdrawn)
+      continue;
+    return Error{ErrorCode::kPreconditionFailed, "container " + name + " of pod " + pod_uid_ +
+                                                     " is " + std::string(to_string(state.state))};
+  }
+  for (const auto& [name, state] : *all)
+    TRANSSHIP_TRY(set_state(name, {RestoreState::kFailed, why, state.id}));
+  return {};
+}
+
 Result<std::string> PodClaim::shared_memory_sandbox() const {
   auto text = read_file(directory_ + kSharedMemory);
   if (!text) return text.error();
@@ -166,6 +185,16 @@ Result<std::string> PodClaim::shared_memory_sandbox() const {
 Status PodClaim::set_shared_memory_sandbox(const std::string& sandbox_id) const {
   return replace_file(directory_ + kSharedMemory, sandbox_id);
 }
+
+Result<bool> PodClaim::volumes_are_placed() const {
+  struct stat status {};
+  const std::string path = directory_ + kPlaced;
+  if (::lstat(path.c_str(), &status) == 0) return true;
+  if (errno == ENOENT) return false;
+  return errno_error("look at " + path, errno);
+}
+
+Status PodClaim::set_volumes_placed() const { return replace_file(directory_ + kPlaced, ""); }
 
 Status PodClaim::remove() const {
   const std::string aside = claims_ + "/." + pod_uid_ + ".gone";

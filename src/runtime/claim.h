@@ -1,5 +1,6 @@
 // Claim: what transship-runtime restores into the containers of one pod, and how far it is. The
-// mover writes it at the target before the pod's gate opens; the runtime acts on it at `create`.
+// mover writes it at the target before the pod may be scheduled; the runtime acts on it at
+// `create`.
 //
 // On disk, below the claims' directory (0700, root's), durable and replaced by rename only:
 //
@@ -7,6 +8,7 @@
 //   POD-UID/CONTAINER/state  what ContainerState says, one line of JSON
 //   POD-UID/.lock            flocked by whoever changes states
 //   POD-UID/.shared-memory   the sandbox whose /dev/shm has been filled
+//   POD-UID/.placed          the pod's emptyDirs have got their content
 //
 // While a claim says anything but Running or ColdStart of a container, no container of that name is
 // started in any other way than by a restore: a claim that cannot be read stops it, too.
@@ -40,6 +42,8 @@ struct Claim {
   std::vector<std::string> skip;  // init containers that have done their work
   std::string shared_memory;      // the content of the pod's /dev/shm; empty: none
   std::string old_address;  // the pod's IP at the source: connections from it are ended; or empty
+  // Its emptyDirs get their content once its sandbox is asked for, which is not made before.
+  bool awaits_volumes = false;
   bool operator==(const Claim&) const = default;
   [[nodiscard]] const ClaimedContainer* find(std::string_view container) const;
   [[nodiscard]] bool skips(std::string_view container) const;
@@ -92,9 +96,17 @@ class PodClaim {
   // Says again is fine; kNotFound where there is no claim.
   [[nodiscard]] Status cold_start() const;
 
+  // Under the lock: no container is ever started by it, and `why` is what they are refused with.
+  // kPreconditionFailed where one has run, or may have. Again is fine.
+  [[nodiscard]] Status withdraw(const std::string& why) const;
+
   // The sandbox whose /dev/shm has the claim's content; empty where none has.
   [[nodiscard]] Result<std::string> shared_memory_sandbox() const;
   [[nodiscard]] Status set_shared_memory_sandbox(const std::string& sandbox_id) const;
+
+  // Whether the pod's emptyDirs have got their content.
+  [[nodiscard]] Result<bool> volumes_are_placed() const;
+  [[nodiscard]] Status set_volumes_placed() const;
 
   // Takes it away, under the lock; none there is OK. What was staged is the mover's to remove.
   [[nodiscard]] Status remove() const;

@@ -42,7 +42,8 @@ json value_of(const Claim& claim) {
           {"containers", std::move(containers)},
           {"skip", claim.skip},
           {"sharedMemory", claim.shared_memory},
-          {"oldAddress", claim.old_address}};
+          {"oldAddress", claim.old_address},
+          {"awaitsVolumes", claim.awaits_volumes}};
 }
 
 // Throws what nlohmann::json throws.
@@ -57,6 +58,7 @@ Claim claim_of(const json& value) {
   value.at("skip").get_to(claim.skip);
   value.at("sharedMemory").get_to(claim.shared_memory);
   value.at("oldAddress").get_to(claim.old_address);
+  value.at("awaitsVolumes").get_to(claim.awaits_volumes);
   return claim;
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "runtime/bundle.h"
 #include "runtime/claim.h"
@@ -17,6 +19,9 @@
 
 namespace transship::runtime {
 namespace {
+
+constexpr std::chrono::seconds kVolumesTimeout{100};
+constexpr std::chrono::milliseconds kPoll{5};
 
 // One `create` of a container that its pod's claim names, under the claim's lock.
 class ClaimedCreate {
@@ -168,9 +173,34 @@ class ClaimedCreate {
   mutable bool first_ = false;
 };
 
-int create_sandbox(const Call& call, const Bundle& bundle) {
+// kubelet has set up the pod's volumes when it asks for a sandbox, and gives up on that after four
+// minutes; it asks again.
+Status await_volumes(const PodClaim& pod) {
+  const auto limit = std::chrono::steady_clock::now() + kVolumesTimeout;
+  for (;;) {
+    auto placed = pod.volumes_are_placed();
+    if (!placed) return placed.error();
+    if (*placed) return {};
+    if (std::chrono::steady_clock::now() > limit) {
+      return Error{ErrorCode::kUnavailable,
+                   "the pod's emptyDirs have not got what was moved within " +
+                       std::to_string(kVolumesTimeout.count()) +
+                       " s; this is tried again: see the ContainerMigration"};
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+int create_sandbox(const Call& call, const Bundle& bundle, const PodClaim& pod) {
   const Status marked = mark_sandbox(call.settings, bundle.pod_uid, call.arguments.id());
   if (!marked.ok()) return call.fail(marked.error().message);
+  const auto claim = pod.read();
+  // Its containers are not started either.
+  if (!claim) return call.fail("the claim of this pod cannot be read: " + claim.error().message);
+  if (claim->has_value() && (*claim)->awaits_volumes) {
+    const Status placed = await_volumes(pod);
+    if (!placed.ok()) return call.fail(placed.error().message);
+  }
   return call.pass_on();
 }
 
@@ -206,6 +236,11 @@ int create_claimed(const Call& call, const Bundle& bundle, const PodClaim& pod) 
     return call.fail("containerd does not say the name of the container " + call.arguments.id() +
                      ", so nothing of a pod that is restored is created");
   }
+  if ((*claim)->awaits_volumes) {
+    const auto placed = pod.volumes_are_placed();
+    if (!placed) return call.fail(placed.error().message);
+    if (!*placed) return call.fail("the pod's emptyDirs have not got what was moved yet");
+  }
   if ((*claim)->skips(bundle.container)) return create_skipped(call, bundle, pod);
   const ClaimedContainer* container = (*claim)->find(bundle.container);
   if (container == nullptr) return call.pass_on();
@@ -220,10 +255,11 @@ int create(const Call& call) {
   const auto bundle = read_bundle(call.arguments.bundle);
   // What is wrong with it is runc's to say.
   if (!bundle || !is_plain_name(bundle->pod_uid)) return call.pass_on();
-  if (bundle->container_type == "sandbox") return create_sandbox(call, *bundle);
-  if (bundle->container_type != "container") return call.pass_on();
+  const bool sandbox = bundle->container_type == "sandbox";
+  if (!sandbox && bundle->container_type != "container") return call.pass_on();
   const auto pod = PodClaim::open(call.settings.claims, bundle->pod_uid);
   if (!pod) return call.fail(pod.error().message);
+  if (sandbox) return create_sandbox(call, *bundle, *pod);
   return create_claimed(call, *bundle, *pod);
 }
 

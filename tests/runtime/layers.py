@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import threading
 
 from checks import contains, equal, test
 from node import until
@@ -226,6 +227,30 @@ def a_root_that_is_no_overlay_fails(node, new_pod):
     equal("create", container.create(), 1)
     contains("why", container.said(), "overlayfs snapshotter")
     pod.expect("c", "Failed")
+
+
+@test
+def a_sandbox_is_not_made_before_the_volumes_have_their_content(node, new_pod):
+    pod = new_pod()
+    mark = node.path(f"/run/transship/sandboxes/{pod.uid}")
+    pod.write_claim({"c": (staged_layer(node, "awaits"), "")}, awaits_volumes=True)
+    equal("a container of a sandbox from before", pod.container("c", *IDLE).create(), 1)
+    pod.expect("c", "Pending")
+    mark.unlink()
+    again = pod.another_sandbox()
+    codes = []
+    creating = threading.Thread(target=lambda: codes.append(again.create()))
+    creating.start()
+    until("it says that it is there", mark.exists)
+    # The mark is there before it waits, so it has not ended by accident.
+    equal("its process", node.path(again.pid_file).exists(), False)
+    (pod.claim / ".placed").touch()
+    creating.join()
+    equal("create", codes, [0])
+    container = pod.container("c", *IDLE)
+    container.expect("create")
+    container.expect("start")
+    check_layer(container)
 
 
 @test

@@ -263,14 +263,20 @@ class Pod:
         self.containers.append(container)
         return container
 
+    def another_sandbox(self):
+        """As kubelet asks for one again where it gave up on the first; not created."""
+        sandbox = Container(self, "", ["sleep", "1000000"], kind="sandbox")
+        self.containers.append(sandbox)
+        return sandbox
+
     @property
     def claim(self):
         return self.node.path(f"/var/lib/transship/claims/{self.uid}")
 
-    def write_claim(self, containers, skip=(), shared_memory="", old_address=""):
+    def write_claim(self, containers, skip=(), shared_memory="", old_address="", awaits_volumes=False):
         """containers: name -> (layer, memory); written as the mover writes it."""
         value = {"version": 1, "migrationUid": "m", "skip": list(skip), "sharedMemory": shared_memory,
-                 "oldAddress": old_address,
+                 "oldAddress": old_address, "awaitsVolumes": awaits_volumes,
                  "containers": [{"name": name, "layer": layer, "memory": memory}
                                 for name, (layer, memory) in containers.items()]}
         self.claim.mkdir(parents=True)

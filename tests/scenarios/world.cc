@@ -460,7 +460,8 @@ std::string World::restore_state(const Object& pod) const {
 }
 
 void World::start_pod(Object& pod) {
-  if (!workload_node().empty()) violations.push_back("two pods of the workload at once");
+  // Also one whose object is gone.
+  if (!alive_.empty()) violations.push_back("two pods of the workload at once");
   for (const auto& [volume, place] : volume_keys(pod)) {
     const std::string& found = data_[place];
     if (acknowledged_.count(volume) != 0 && found != std::to_string(acknowledged_[volume])) {
@@ -520,8 +521,9 @@ void World::run_kubelet(Object& pod) {
     }
     return;
   }
-  const bool gated = !list_at(pod, {"spec", "initContainers"}).empty();
-  if (claimed_.count(uid) != 0 && restore_state(pod) == "Failed") return;
+  const bool gated =
+      !list_at(pod, {"spec", "initContainers"}).empty() || awaits_volumes_.count(uid) != 0;
+  if (claimed_ == uid && restore_state(pod) == "Failed") return;
   if (!gated || open_gates_.count(uid) != 0) start_pod(pod);
 }
 
@@ -657,7 +659,8 @@ Result<api::MoverState> World::state(const MoverAddress& address) {
   }
   for (const auto& [kind, task] : mover.tasks) out.tasks[kind] = task.state;
   for (const Object& pod : all(Kind::kPod)) {
-    if (address.role != api::MoverRole::kReceiver || claimed_.count(uid_of(pod)) == 0) continue;
+    if (address.role != api::MoverRole::kReceiver || claimed_ != uid_of(pod)) continue;
+    out.claimed_pod = claimed_;
     const std::string restore = restore_state(pod);
     out.restores.push_back({"db", restore, restore == "Failed" ? restore_problem : ""});
   }
@@ -683,7 +686,7 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
                            const api::TaskRequest& request, api::TaskState& state) {
   using api::TaskKind;
   const bool sender = role == api::MoverRole::kSender;
-  if (kind != TaskKind::kPlace) mover.seen_pod = request.pod_uid;
+  if (kind != TaskKind::kPlace && kind != TaskKind::kClaim) mover.seen_pod = request.pod_uid;
   for (const api::MoverVolume& volume : request.volumes) {
     api::VolumeReport report;
     report.name = volume.name;
@@ -716,7 +719,10 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
         if (kind == TaskKind::kSend) receive->second.state.phase = api::TaskPhase::kSucceeded;
       }
     }
-    if (kind == TaskKind::kPlace) {
+    const std::string into = mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
+    if (kind == TaskKind::kClaim && is_tree)
+      data_[into] = data_[place_of(mover, volume, request, true)];
+    if (kind == TaskKind::kPlace && !is_tree) {
       const std::string kept = kept_place(mover, volume, request);
       std::string staged = place_of(mover, volume, request, true);
       if (sender) {
@@ -725,7 +731,6 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
                      : mover.node + ":/pods/" + request.source_pod_uid + "/" + volume.name;
         if (staged != kept && pinned_.count(request.source_pod_uid) == 0) return "not pinned";
       }
-      const std::string into = mover.node + ":/pods/" + request.pod_uid + "/" + volume.name;
       if (data_.count(staged) != 0) data_[into] = data_[staged];
       data_.erase(staged);
       open_gates_.insert(request.pod_uid);
@@ -760,12 +765,12 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
     dumped_.insert(request.pod_uid);
   }
   if (kind == TaskKind::kThaw) dumped_.erase(request.pod_uid);
-  if (kind == TaskKind::kPlace && !request.containers.empty()) {
-    for (const Object& pod : all(Kind::kPod)) {
-      if (uid_of(pod) == request.pod_uid && text_at(pod, {"spec", "runtimeClassName"}).empty())
-        return "pod does not run under transship-runtime";
+  if (kind == TaskKind::kClaim) {
+    if (alive_.count(claimed_) != 0) return "the pod before it runs";
+    claimed_ = request.pod_uid;
+    for (const api::MoverVolume& volume : request.volumes) {
+      if (volume.empty_dir) awaits_volumes_.insert(request.pod_uid);
     }
-    claimed_.insert(request.pod_uid);
   }
   if (kind == TaskKind::kColdStart) {
     cold_.insert(request.pod_uid);
@@ -819,9 +824,12 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
     }
     Mover& mover = movers_[api::mover_name(address.migration_uid, address.role, address.epoch)];
     const auto found = mover.tasks.find(kind);
-    const bool further = kind == api::TaskKind::kPreCopy && found != mover.tasks.end() &&
-                         found->second.state.phase == api::TaskPhase::kSucceeded &&
-                         request.pass > found->second.request.pass;
+    const bool over =
+        found != mover.tasks.end() && found->second.state.phase == api::TaskPhase::kSucceeded;
+    const bool further =
+        over &&
+        ((kind == api::TaskKind::kPreCopy && request.pass > found->second.request.pass) ||
+         (kind == api::TaskKind::kClaim && request.pod_uid != found->second.request.pod_uid));
     if (found != mover.tasks.end() && !further &&
         found->second.state.phase != api::TaskPhase::kFailed) {
       api::TaskRequest told = found->second.request;

@@ -124,8 +124,9 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::map<std::string, std::string> data_;  // node:path -> content
   std::map<std::string, int> acknowledged_;  // volume -> number
   std::set<std::string> alive_, frozen_, pinned_, open_gates_, down_;
-  std::set<std::string> dumped_, claimed_, cold_;  // pods by UID
-  std::map<std::string, Mover> movers_;            // by mover name
+  std::set<std::string> dumped_, awaits_volumes_, cold_;  // pods by UID
+  std::string claimed_;
+  std::map<std::string, Mover> movers_;  // by mover name
   int version_ = 1;
   int counter_ = 0;
   std::string owner_;

@@ -49,9 +49,8 @@ class PlacementTest : public ::testing::Test {
           if (!from) return from.error();
           return Placement::Source{std::move(from).value(), ""};
         },
-        [this] { return before_opening_; }, deadline);
+        placement.gate_of(pod), deadline);
   }
-  Status before_opening_;
   void expect_placed() const {
     EXPECT_EQ(read_text(target_ / "one"), "1");
     EXPECT_EQ(read_text(target_ / "dir/two"), "2");
@@ -196,18 +195,6 @@ TEST_F(PlacementTest, AWrongMediumKeepsTheGateShut) {
   EXPECT_EQ(refused.error().code, ErrorCode::kPreconditionFailed);
   EXPECT_FALSE(gate_is_open());
   EXPECT_EQ(read_text(source_ / "one"), "1");
-}
-
-TEST_F(PlacementTest, TheGateStaysShutWhereWhatComesBeforeItFails) {
-  wait_at_the_gate();
-  before_opening_ = Error{ErrorCode::kPreconditionFailed, "no runtime"};
-  const Status refused = place();
-  ASSERT_FALSE(refused.ok());
-  EXPECT_FALSE(gate_is_open());
-  before_opening_ = {};
-  ASSERT_OK(place());
-  EXPECT_TRUE(gate_is_open());
-  expect_placed();
 }
 
 }  // namespace

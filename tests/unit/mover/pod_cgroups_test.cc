@@ -110,6 +110,11 @@ TEST(PodCgroupsTest, KillsAFrozenPodAndNobodyElse) {
   EXPECT_TRUE(stranger.alive());
   EXPECT_EQ(state_of(uid(9)), SourceProcesses::kNone);
   EXPECT_TRUE(cgroups->kill(kNoDeadline).ok());
+  // What a kubelet starts that has not heard of its end does not run, and goes, too.
+  IdleProcess& anew = pod.add_process();
+  EXPECT_EQ(state_of(uid(9)), SourceProcesses::kFrozen);
+  ASSERT_OK(cgroups->kill(kNoDeadline));
+  EXPECT_EQ(anew.end(), SIGKILL);
 }
 
 TEST(PodCgroupsTest, FreezesEachContainerByItselfAndTogetherAgainAndNothingRunsMeanwhile) {

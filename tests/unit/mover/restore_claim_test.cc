@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
@@ -15,6 +16,7 @@ using runtime::RestoreState;
 
 constexpr const char* kMigration = "11111111-2222-4333-8444-888888888888";
 const std::string kPod = unique_pod_uid("eeeeeeee");
+const std::string kNextPod = unique_pod_uid("ffffffff");
 
 class RestoreClaimTest : public ::testing::Test {
  protected:
@@ -40,7 +42,6 @@ class RestoreClaimTest : public ::testing::Test {
       return "/received/" + tree.name;
     });
   }
-  void mark_sandbox() const { write_text(node_.sandboxes() / kPod, ""); }
   void set_state(const std::string& container, RestoreState state, const std::string& why = "") {
     auto pod = runtime::PodClaim::open(node_.claims(), kPod);
     ASSERT_OK(pod);
@@ -59,7 +60,6 @@ class RestoreClaimTest : public ::testing::Test {
 };
 
 TEST_F(RestoreClaimTest, SaysWhatIsRestoredFromWhere) {
-  mark_sandbox();
   EXPECT_EQ(states(), "");
   for (int i = 0; i < 2; ++i) ASSERT_OK(write(request()));
   auto pod = runtime::PodClaim::open(node_.claims(), kPod);
@@ -78,16 +78,60 @@ TEST_F(RestoreClaimTest, SaysWhatIsRestoredFromWhere) {
   EXPECT_EQ(states(), "app:Pending: side:Pending: ");
 }
 
-TEST_F(RestoreClaimTest, APodOfAnotherRuntimeGetsNone) {
-  const Status refused = write(request());
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, ErrorCode::kPreconditionFailed);
-  EXPECT_NE(refused.error().message.find("runtimeClassName"), std::string::npos);
-  EXPECT_FALSE(fs::exists(node_.claims()));
+TEST_F(RestoreClaimTest, APodIsHeldInItsSandboxUntilItsEmptyDirsAreThere) {
+  api::TaskRequest with = request();
+  with.volumes.push_back({.name = "cache", .empty_dir = true});
+  ASSERT_OK(write(with));
+  const RestoreClaim under_test = claim();
+  const Placement::Hold hold = under_test.sandbox_of(kPod);
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(hold.wait(Deadline(stop.get_token(), std::chrono::milliseconds(0))).error().code,
+            ErrorCode::kCancelled);
+  std::jthread runtime([&] { write_text(node_.sandboxes() / kPod, "sandbox"); });
+  ASSERT_OK(hold.wait(kNoDeadline));
+  auto pod = runtime::PodClaim::open(node_.claims(), kPod);
+  ASSERT_OK(pod);
+  EXPECT_TRUE(pod->read()->value().awaits_volumes);
+  EXPECT_FALSE(pod->volumes_are_placed().value());
+  ASSERT_OK(hold.let_go());
+  EXPECT_TRUE(pod->volumes_are_placed().value());
+  // They are gone with that pod.
+  with.pod_uid = kNextPod;
+  EXPECT_EQ(write(with).error().code, ErrorCode::kPreconditionFailed);
+}
+
+TEST_F(RestoreClaimTest, IsGivenToAnotherPodAsLongAsNothingHasRun) {
+  ASSERT_OK(write(request()));
+  set_state("app", RestoreState::kRestored);
+  api::TaskRequest next = request();
+  next.pod_uid = kNextPod;
+  for (int i = 0; i < 2; ++i) ASSERT_OK(write(next));
+  EXPECT_EQ(claim().claimed_pod().value(), kNextPod);
+  EXPECT_EQ(states(), "app:Pending: side:Pending: ");
+  auto before = runtime::PodClaim::open(node_.claims(), kPod);
+  ASSERT_OK(before);
+  for (const char* container : {"app", "side"})
+    EXPECT_EQ(before->state(container)->state, RestoreState::kFailed);
+  ASSERT_OK(claim().release());
+  EXPECT_FALSE(fs::exists(node_.claims() / kPod));
+  EXPECT_FALSE(fs::exists(node_.claims() / kNextPod));
+}
+
+TEST_F(RestoreClaimTest, WhatHasRunOrMayHaveIsGivenToNoOtherPod) {
+  ASSERT_OK(write(request()));
+  api::TaskRequest next = request();
+  next.pod_uid = kNextPod;
+  for (const RestoreState state :
+       {RestoreState::kRunning, RestoreState::kRestoring, RestoreState::kColdStart}) {
+    set_state("side", state);
+    EXPECT_EQ(write(next).error().code, ErrorCode::kPreconditionFailed);
+    EXPECT_EQ(claim().claimed_pod().value(), kPod);
+    EXPECT_FALSE(fs::exists(node_.claims() / kNextPod));
+  }
 }
 
 TEST_F(RestoreClaimTest, WhatIsMissingIsNotClaimed) {
-  mark_sandbox();
   api::TaskRequest without = request();
   without.volumes.erase(without.volumes.begin() + 1);
   EXPECT_EQ(write(without).error().code, ErrorCode::kInvalid);
@@ -99,7 +143,6 @@ TEST_F(RestoreClaimTest, WhatIsMissingIsNotClaimed) {
 }
 
 TEST_F(RestoreClaimTest, WhatFailedStartsColdWhenToldSoAndTellsWhy) {
-  mark_sandbox();
   ASSERT_OK(write(request()));
   set_state("app", RestoreState::kFailed, "no such address");
   set_state("side", RestoreState::kRunning);
@@ -113,7 +156,6 @@ TEST_F(RestoreClaimTest, IsKeptUntilEveryContainerRuns) {
   FakePod pod("pod" + kPod);
   SKIP_WITHOUT(pod);
   pod.add_process();
-  mark_sandbox();
   ASSERT_OK(write(request()));
   set_state("app", RestoreState::kRunning);
   for (const RestoreState state : {RestoreState::kPending, RestoreState::kRestored,
@@ -131,7 +173,6 @@ TEST_F(RestoreClaimTest, IsKeptUntilEveryContainerRuns) {
 }
 
 TEST_F(RestoreClaimTest, OfAPodThatIsGoneItGoesInAnyState) {
-  mark_sandbox();
   ASSERT_OK(write(request()));
   set_state("app", RestoreState::kFailed);
   ASSERT_OK(claim().release());

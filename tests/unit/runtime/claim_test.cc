@@ -24,7 +24,8 @@ Claim two_containers() {
           .containers = {{"web", "/node/layer/web", "/node/memory/web"}, {"lock", "/node/l", ""}},
           .skip = {"prepare"},
           .shared_memory = "/node/shm",
-          .old_address = "10.1.2.3"};
+          .old_address = "10.1.2.3",
+          .awaits_volumes = true};
 }
 
 class ClaimTest : public testing::Test {
@@ -146,6 +147,33 @@ TEST_F(ClaimTest, RemovedIsNoneAndMayBeWrittenAnew) {
   ASSERT_TRUE(pod().write(two_containers()).ok());
   EXPECT_EQ(pod().state("web")->state, RestoreState::kPending);
   EXPECT_EQ(pod().shared_memory_sandbox().value(), "");
+}
+
+TEST_F(ClaimTest, OnceWithdrawnNothingIsStartedByIt) {
+  ASSERT_TRUE(pod().write(two_containers()).ok());
+  ASSERT_TRUE(pod().set_state("web", {RestoreState::kRestored, "", "id"}).ok());
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(pod().withdraw("given away").ok());
+  for (const char* name : {"web", "lock"}) {
+    EXPECT_EQ(pod().state(name)->state, RestoreState::kFailed);
+    EXPECT_EQ(pod().state(name)->message, "given away");
+  }
+}
+
+TEST_F(ClaimTest, WhatMayHaveRunIsNotWithdrawn) {
+  ASSERT_TRUE(pod().write(two_containers()).ok());
+  for (const auto state : {RestoreState::kRestoring, RestoreState::kRunning, RestoreState::kFailed,
+                           RestoreState::kColdStart}) {
+    ASSERT_TRUE(pod().set_state("lock", {state, "why", "id"}).ok());
+    EXPECT_EQ(pod().withdraw("given away").error().code, ErrorCode::kPreconditionFailed);
+    EXPECT_EQ(pod().state("web")->state, RestoreState::kPending);
+  }
+}
+
+TEST_F(ClaimTest, ThatTheVolumesArePlacedIsKept) {
+  ASSERT_TRUE(pod().write(two_containers()).ok());
+  EXPECT_FALSE(pod().volumes_are_placed().value());
+  ASSERT_TRUE(pod().set_volumes_placed().ok());
+  EXPECT_TRUE(pod().volumes_are_placed().value());
 }
 
 TEST_F(ClaimTest, TheSandboxWithTheSharedMemoryIsKept) {
