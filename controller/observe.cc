@@ -262,7 +262,6 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
 
   TRANSSHIP_TRY(read_pods(observed));
   TRANSSHIP_TRY(read_owner(observed));
-  TRANSSHIP_TRY(read_nodes(observed));
   TRANSSHIP_TRY(read_runtime_class(observed));
   TRANSSHIP_TRY(read_volumes(observed));
   TRANSSHIP_TRY(read_children(observed));
@@ -270,6 +269,9 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
   for (const api::MoverRole role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
     TRANSSHIP_TRY(read_mover(observed, role, now));
   }
+  // A pod is waited for by then, and movers that answer need no node to be looked at.
+  const bool movers_answer = observed.sender.state && observed.receiver.state;
+  if (!is_committed(status) || !movers_answer) TRANSSHIP_TRY(read_nodes(observed));
   const bool holding = status.hold && !is_finished(status) && !status.is_true(condition::kRestored);
   const bool probing =
       holding &&

@@ -62,8 +62,10 @@ Status Observer::read_children(Observed& observed) {
       for (Object& object : *found) observed.children.emplace_back(kind, std::move(object));
     }
   }
-  TRANSSHIP_TRY(
-      read_child(observed.reservation, migration, Kind::kPod, reservation_name(migration)));
+  if (!status.is_true(api::condition::kPrepared) || status.rollback) {
+    TRANSSHIP_TRY(
+        read_child(observed.reservation, migration, Kind::kPod, reservation_name(migration)));
+  }
   TRANSSHIP_TRY(read_child(observed.sender.job, migration, Kind::kJob,
                            mover_job_name(migration, api::MoverRole::kSender, status.epoch)));
   TRANSSHIP_TRY(read_child(observed.receiver.job, migration, Kind::kJob,

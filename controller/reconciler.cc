@@ -101,7 +101,7 @@ Status Reconciler::remove(const Delete& action) {
   return {};
 }
 
-Status Reconciler::run_task(const Observed& observed, const RunTask& action) {
+Result<bool> Reconciler::run_task(const Observed& observed, const RunTask& action) {
   auto address =
       observer_.address_of(observed.migration, action.role, observed.mover(action.role).address);
   if (!address.ok()) return address.error();
@@ -109,16 +109,21 @@ Status Reconciler::run_task(const Observed& observed, const RunTask& action) {
   if (!state.ok())
     return state.error().during(std::string(to_string(action.role)) + ": " +
                                 std::string(to_string(action.kind)));
-  return {};
+  return state->phase == api::TaskPhase::kSucceeded;
 }
 
-Status Reconciler::execute(const Observed& observed, const Action& action) {
+Result<bool> Reconciler::execute(const Observed& observed, const Action& action) {
+  if (const auto* task = std::get_if<RunTask>(&action)) return run_task(observed, *task);
+  const Status done = change(observed, action);
+  return done.ok() ? Result<bool>(false) : done.error();
+}
+
+Status Reconciler::change(const Observed& observed, const Action& action) {
   if (const auto* made = std::get_if<Create>(&action)) return create(observed, *made);
   if (const auto* patch = std::get_if<Patch>(&action)) {
     return cluster_.patch(patch->kind, patch->namespace_name, patch->name, patch->body);
   }
   if (const auto* removed = std::get_if<Delete>(&action)) return remove(*removed);
-  if (const auto* task = std::get_if<RunTask>(&action)) return run_task(observed, *task);
   return {};
 }
 
@@ -166,8 +171,9 @@ Result<std::optional<std::chrono::milliseconds>> Reconciler::reconcile(
   }
   const bool changed = decision.status != observed.migration.status;
   observed.migration.status = decision.status;
-  const Status done = execute(observed, decision.action);
-  if (done.ok()) return decision.again;
+  const auto done = execute(observed, decision.action);
+  // What is over already is not waited for.
+  if (done.ok()) return *done ? Again(std::chrono::milliseconds(0)) : decision.again;
   const auto failed = decide_failure(observed, decision, done.error(), clocks_.wall());
   if (!failed || *failed == decision.status) return done.error();
   log::warning("a step failed for good",

@@ -45,11 +45,13 @@ class Reconciler {
                                                              const std::string& name);
 
  private:
-  Status execute(const Observed& observed, const Action& action);
+  // True where it was a task that has succeeded by now.
+  Result<bool> execute(const Observed& observed, const Action& action);
+  Status change(const Observed& observed, const Action& action);
   Status create(const Observed& observed, const Create& action);
   Status create_tls_secret(const Observed& observed);
   Status remove(const Delete& action);
-  Status run_task(const Observed& observed, const RunTask& action);
+  Result<bool> run_task(const Observed& observed, const RunTask& action);
   // Writes the status if it differs. False: only progress differs, and that was written just now.
   Result<bool> write_status(const api::Migration& migration, const api::MigrationStatus& status);
 

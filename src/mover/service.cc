@@ -12,6 +12,7 @@ namespace {
 using api::MoverRole;
 using api::TaskKind;
 
+constexpr std::chrono::milliseconds kShortTask{250};
 constexpr std::string_view kTasks = "/v1/tasks/";
 
 int http_status(ErrorCode code) {
@@ -61,6 +62,11 @@ bool names_source_pod(TaskKind kind) {
   }
 }
 
+// A pod stands still meanwhile: the answer to the request saves a look at the state.
+bool is_short(TaskKind kind) {
+  return kind != TaskKind::kPreCopy && kind != TaskKind::kSend && kind != TaskKind::kReceive;
+}
+
 }  // namespace
 
 MoverService::MoverService(const Node& node, TaskBoard::Identity identity,
@@ -95,6 +101,7 @@ ControlReply MoverService::put(const std::string& name, const std::string& body)
     MutexLock lock(mutex_);
     source_pod_uid_ = request->pod_uid;
   }
+  if (answer->accepted && is_short(*kind)) answer->state = board_.await(*kind, kShortTask);
   return json_reply(answer->accepted ? 202 : 200, api::to_json_value(answer->state));
 }
 

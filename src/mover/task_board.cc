@@ -223,6 +223,15 @@ api::TaskState TaskBoard::visible(const Task& task) {
   return state;
 }
 
+api::TaskState TaskBoard::await(TaskKind kind, std::chrono::milliseconds limit) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  MutexLock lock(mutex_);
+  while (!stopping_ && tasks_.at(kind).state.phase == TaskPhase::kRunning) {
+    if (finished_.wait_until(lock, until) == std::cv_status::timeout) break;
+  }
+  return visible(tasks_.at(kind));
+}
+
 std::map<TaskKind, api::TaskState> TaskBoard::states() const {
   MutexLock lock(mutex_);
   std::map<TaskKind, api::TaskState> states;

@@ -79,6 +79,10 @@ class TaskBoard {
   // moment that a release is accepted only release is; it first stops what still runs).
   Result<Answer> put(api::TaskKind kind, const api::TaskRequest& request) EXCLUDES(mutex_);
 
+  // The task's state once it is over, or after `limit`, or when the board stops.
+  [[nodiscard]] api::TaskState await(api::TaskKind kind, std::chrono::milliseconds limit)
+      EXCLUDES(mutex_);
+
   [[nodiscard]] std::map<api::TaskKind, api::TaskState> states() const EXCLUDES(mutex_);
   [[nodiscard]] bool any_running() const EXCLUDES(mutex_);
   // True once a release has succeeded.

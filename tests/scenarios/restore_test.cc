@@ -190,5 +190,42 @@ TEST(ARestore, IsRefusedWhereNoNodeHasTheRuntime) {
   EXPECT_THAT(run.story("m"), HasSubstr("runtime.enabled=true"));
 }
 
+// Whoever takes the new pod away before anything of it has run, costs time and no data.
+TEST_P(Restored, APodThatIsDeletedBeforeItsNodeHasItGivesWayToAnother) {
+  Trial run(owner());
+  begin(run);
+  bool deleted = false;
+  run.world.on_task = [&](api::MoverRole, api::TaskKind kind) -> std::string {
+    return kind == api::TaskKind::kClaim && !deleted ? "later" : "";
+  };
+  ASSERT_TRUE(run.step_until("m", "Restored", "False/TaskFailed")) << run.story("m");
+  for (const Object& pod : run.world.all(Kind::kPod)) {
+    if (controller::text_at(pod, {"metadata", "labels", "app"}) != "db") continue;
+    (void)run.world.remove(Kind::kPod, "default", controller::name_of(pod), {});
+    deleted = true;
+  }
+  ASSERT_TRUE(deleted);
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+}
+
+TEST(RestoredByWhom, APodOfAnotherRuntimeIsNotLetGo) {
+  Trial run("StatefulSet");
+  run.world.trees = {"layer.db"};
+  run.world.apply_migration("m", to_b({{"state", {{"containerLayer", "Include"}}}}));
+  // Somebody takes the policy away, after it was last seen in force.
+  run.world.on_write = [&](const std::string& what) {
+    if (what == "delete db-0") run.world.holds_runtime_class = false;
+    return World::Fate::kDone;
+  };
+  ASSERT_TRUE(run.step_until("m", "Restored", "False/RuntimeClassMissing")) << run.story("m");
+  run.world.on_write = [](const std::string&) { return World::Fate::kDone; };
+  EXPECT_EQ(run.world.workload_node(), "");
+  run.world.holds_runtime_class = true;
+  (void)run.world.remove(Kind::kPod, "default", "db-0", {});
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+}
+
 }  // namespace
 }  // namespace transship::testing

@@ -229,7 +229,7 @@ Object World::admit(Object pod) {
               text_at(pod, {"metadata", "labels", "app"}) == "db";
     if (!match) continue;
     pod["spec"]["schedulingGates"].push_back({{"name", kSchedulingGate}});
-    if (held.contains("runtimeClassName"))
+    if (held.contains("runtimeClassName") && holds_runtime_class)
       pod["spec"]["runtimeClassName"] = held["runtimeClassName"];
     if (held.contains("gateImage")) {
       Object init = Object::array({{{"name", kGate}}});

@@ -397,7 +397,7 @@ TEST_F(MigrationRunTest, AReleaseBeforeTheCommitThawsThePodAndDiscardsWhatWasRec
 }
 
 // The memory is what a dump would have written.
-TEST_F(MigrationRunTest, LayersMemoryAndSharedMemoryGoAlongAndAreClaimedBeforeTheGateOpens) {
+TEST_F(MigrationRunTest, LayersMemoryAndSharedMemoryGoAlongAndAreClaimed) {
   const fs::path disk = old_.top() / "disk";
   fs::create_directories(disk);
   ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16m"), 0);
@@ -457,7 +457,7 @@ TEST_F(MigrationRunTest, LayersMemoryAndSharedMemoryGoAlongAndAreClaimedBeforeTh
   EXPECT_EQ(read_text(memory / "shm.pod/segment"), "shared");
 
   // The first pod that is made for it goes before anything of it has run.
-  for (const std::string& pod_uid : {kOldPod, kNewPod}) {
+  for (const std::string& pod_uid : {unique_pod_uid("dddddddd"), kNewPod}) {
     in.pod_uid = pod_uid;
     const api::TaskState claimed = target.run(TaskKind::kClaim, in);
     ASSERT_EQ(claimed.phase, TaskPhase::kSucceeded) << claimed.message;
