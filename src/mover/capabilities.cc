@@ -26,9 +26,10 @@ constexpr bool has(CapabilitySet set, int capability) {
 constexpr CapabilitySet kReading = set_of({CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_SYS_ADMIN});
 constexpr CapabilitySet kWriting = kReading | set_of({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FSETID,
                                                       CAP_MKNOD, CAP_SETFCAP, CAP_LINUX_IMMUTABLE});
-// What runc and CRIU, which it runs for a dump, take besides.
+// What runc and CRIU, which it runs for a dump, take besides. Of System V IPC even root sees only
+// its own without IPC_OWNER.
 constexpr CapabilitySet kDumping =
-    set_of({CAP_CHECKPOINT_RESTORE, CAP_NET_ADMIN, CAP_SYS_RESOURCE});
+    set_of({CAP_CHECKPOINT_RESTORE, CAP_IPC_OWNER, CAP_NET_ADMIN, CAP_SYS_RESOURCE});
 constexpr CapabilitySet kNode =
     kWriting | kDumping | set_of({CAP_KILL, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SETPCAP});
 

@@ -78,10 +78,11 @@ Status check_capabilities(uint64_t effective) {
     int number;
     const char* name;
   };
-  constexpr std::array<Capability, 4> kNeeded = {
+  constexpr std::array<Capability, 5> kNeeded = {
       {{CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},
        {CAP_SYS_PTRACE, "CAP_SYS_PTRACE"},
        {CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+       {CAP_IPC_OWNER, "CAP_IPC_OWNER"},
        {CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE"}}};
   const auto has = [effective](int number) { return (effective >> number & 1U) != 0; };
   std::string missing;

@@ -150,7 +150,7 @@ TEST(CapabilitiesTest, ACopierHasWhatCopyingTakesAndNoMore) {
     EXPECT_FALSE(has(node_capabilities(), one)) << one;
   }
   // The mover's own, for a dump.
-  for (const int one : {CAP_NET_ADMIN, CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE}) {
+  for (const int one : {CAP_IPC_OWNER, CAP_NET_ADMIN, CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE}) {
     EXPECT_TRUE(has(node_capabilities(), one)) << one;
     EXPECT_FALSE(has(writing_capabilities() | reading_capabilities(), one)) << one;
   }
