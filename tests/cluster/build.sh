@@ -102,8 +102,17 @@ criu_rlimits() { cached criu-rlimits "$(key "$repository/tests/cluster/node/rlim
 
 test_images() {
   local sources
-  mapfile -t sources < <(find "$repository/tests/images" "$repository/scripts/lib/oci.py" -type f | sort)
+  mapfile -t sources < <(find "$repository/tests/images" "$repository/scripts/lib/oci.py" -type f -not -path '*/programs/*' | sort)
   cached images "$(key "${sources[@]}")" "$repository/tests/images/build" "$(debian_mirror)"
+}
+
+# Not on the nodes from the start: few tests need it, and it is larger than all the others.
+programs_image() {
+  local sources go
+  go=$("$repository/scripts/setup" --go)
+  mapfile -t sources < <(find "$repository"/tests/images/{programs,skeleton.sh} "$repository/scripts/lib/oci.py" -type f | sort)
+  cached programs-image "$(key "${sources[@]}" "$("$go" env GOVERSION)")" \
+    "$repository/tests/images/programs/build" "$(debian_mirror)" "$go"
 }
 
 # Importing and unpacking an image takes seconds, on each node, at each start. So a containerd does it
@@ -147,6 +156,7 @@ build_everything() {
   node_root
   criu_rlimits
   test_images
+  programs_image
   containerd_root
   unlock_cache
 }

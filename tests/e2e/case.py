@@ -209,8 +209,10 @@ class Case:
         return (source.get("hostPath") or source["local"])["path"]
 
     def digest(self, pod, volume):
-        script = DIGEST.format(path=self.volume_path(pod, volume))
-        return "sha256:" + self.cluster.sh(pod["spec"]["nodeName"], script).split()[0]
+        return self.digest_of(pod["spec"]["nodeName"], self.volume_path(pod, volume))
+
+    def digest_of(self, node, path):
+        return "sha256:" + self.cluster.sh(node, DIGEST.format(path=path)).split()[0]
 
     def volume_status(self, migration, volume):
         return next(item for item in migration["status"]["volumes"] if item["name"] == volume)

@@ -33,6 +33,8 @@ class Cluster:
         self.script = str(REPOSITORY / "scripts" / "cluster")
         self.env = dict(os.environ, CLUSTER=str(number))
         self.api = None
+        self.cache = None
+        self.programs_loaded = False
 
     def command(self, *arguments, check=True):
         return run([self.script, *arguments], env=self.env, check=check)
@@ -40,12 +42,18 @@ class Cluster:
     def up(self):
         self.command("up")
         kubeconfig = self.command("kubeconfig").strip()
-        programs = str(pathlib.Path(kubeconfig).parents[2] / "bin")
-        self.env.update(KUBECONFIG=kubeconfig, PATH=programs + ":" + os.environ["PATH"])
+        self.cache = pathlib.Path(kubeconfig).parents[2]
+        self.env.update(KUBECONFIG=kubeconfig, PATH=f"{self.cache / 'bin'}:{os.environ['PATH']}")
         self.api = Api(kubeconfig)
 
     def down(self):
         self.command("down")
+
+    def load_programs(self):
+        """Puts the image transship.test/programs on the nodes, once."""
+        if not self.programs_loaded:
+            self.command("load", os.path.join(self.cache, "programs-image", "programs.tar"))
+            self.programs_loaded = True
 
     def install(self):
         """Packs and loads the built programs and installs the chart, as a user would."""

@@ -24,7 +24,7 @@ class Server(socketserver.ThreadingTCPServer):
 Server(("", int(sys.argv[1])), Handler).serve_forever()
 """
 
-# Asks the counter of another container, over one connection for ever; tells each answer, and when a connection ends.
+# Asks another container, over one connection for ever; tells each answer, and when a connection ends.
 ASKER = r"""
 import os, signal, socket, sys, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -37,7 +37,7 @@ while True:
 answers = connection.makefile("rb")
 with open(sys.argv[2], "w", buffering=1) as log:
     while True:
-        connection.sendall(b"next\n")
+        connection.sendall(sys.argv[3].encode() + b"\n")
         answer = answers.readline().decode()
         log.write(answer if answer.endswith("\n") else "the connection ended\n")
         if not answer: break
@@ -57,8 +57,8 @@ def counter(port=7100, **more):
             "readinessProbe": w.listening(port), **more}
 
 
-def asker(volume, port=7100, **more):
-    return {"name": "asker", "image": w.DATABASES, "command": ["python3", "-c", ASKER, str(port), "/shared/answers"],
+def asker(volume, port=7100, question="next", **more):
+    return {"name": "asker", "image": w.DATABASES, "command": ["python3", "-c", ASKER, str(port), "/shared/answers", question],
             "volumeMounts": [{"name": volume, "mountPath": "/shared"}], **more}
 
 
@@ -128,21 +128,32 @@ def test_a_layer_goes_along_without_memory(case):
     assert case.shell("app", "wc -l </etc/starts; stat -c '%h' /opt/a/b/file").split() == ["3", "2"]
 
 
-def test_a_connection_between_two_containers_goes_on(case):
+def answers_of_one_connection(case, server, **more):
+    """Moves a server with an asker beside it; all answers that the asker had before and afterwards."""
     runtime(case)
-    case.start("two", [counter(), asker("shared")], [w.empty_dir("shared")])
-    wait.until("it asks", lambda: "\n" in case.shell("two", "cat /shared/answers", container="asker"))
-    process = count(case.pod("two"))[0]
+    case.start("two", [server, asker("shared", **more)], [w.empty_dir("shared")])
+
+    def answers():
+        return case.shell("two", "cat /shared/answers", container="asker").split("\n")[:-1]
+    wait.until("it asks", answers)
     case.move("two", **MEMORY)
-    after = case.pod("two")
-    check_never_started_anew(after)
-    so_far = len(case.shell("two", "cat /shared/answers", container="asker").split("\n"))
-    wait.until("it asks on", lambda: len(case.shell("two", "cat /shared/answers", container="asker").split("\n")) > so_far + 20)
-    answers = case.shell("two", "cat /shared/answers", container="asker").split("\n")[:-1]
+    check_never_started_anew(case.pod("two"))
+    so_far = len(answers())
+    wait.until("it asks on", lambda: len(answers()) > so_far + 20)
+    return answers()
+
+
+def test_a_connection_between_two_containers_goes_on(case):
+    answers = answers_of_one_connection(case, counter())
     assert not [line for line in answers if "ended" in line], "the connection was ended"
-    assert {line.split()[0] for line in answers} == {process}
+    assert {line.split()[0] for line in answers} == {count(case.pod("two"))[0]}
     numbers = [int(line.split()[1]) for line in answers]
     assert numbers == sorted(set(numbers)), "an answer came twice, or out of order"
+
+
+def test_a_connection_to_redis_in_the_same_pod_goes_on(case):
+    answers = answers_of_one_connection(case, redis_in_memory(), port=6379, question="INCR asked")
+    assert answers == [f":{number}" for number in range(1, len(answers) + 1)], "the connection was ended, or an answer was lost"
 
 
 def test_each_kind_of_owner(case):

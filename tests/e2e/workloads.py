@@ -2,6 +2,7 @@
 
 BUSYBOX = "transship.test/busybox:1"
 DATABASES = "transship.test/databases:1"
+PROGRAMS = "transship.test/programs:1"  # to be loaded: Cluster.load_programs
 
 # The first process ignores SIGTERM unless it says otherwise.
 IDLE = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
