@@ -172,6 +172,12 @@ class Cluster:
                     pass  # gone in between
         return found
 
+    def control_groups(self, node):
+        """How many control groups a node has, in all hierarchies."""
+        group = f"transship-{self.number}/{node}"
+        roots = {f"/sys/fs/cgroup/{group}", *(f"{item.path}/{group}" for item in os.scandir("/sys/fs/cgroup") if item.is_dir())}
+        return sum(1 for root in roots for _ in os.walk(root))
+
     def api_leftovers(self):
         left = []
         for kind in ("Job", "Secret", "Pod", "PersistentVolumeClaim", "ConfigMap"):
