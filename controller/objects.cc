@@ -94,6 +94,28 @@ const Object& controller_owner(const Object& object) {
   return kNull;
 }
 
+bool is_sidecar(const Object& init_container) {
+  return text_at(init_container, {"restartPolicy"}) == "Always";
+}
+
+std::vector<Object> lasting_containers(const Object& pod) {
+  std::vector<Object> out;
+  for (const Object& container : list_at(pod, {"spec", "initContainers"})) {
+    if (is_sidecar(container)) out.push_back(container);
+  }
+  for (const Object& container : list_at(pod, {"spec", "containers"})) out.push_back(container);
+  return out;
+}
+
+const Object& container_status(const Object& pod, const std::string& container) {
+  for (const char* list : {"containerStatuses", "initContainerStatuses"}) {
+    for (const Object& status : list_at(pod, {"status", list})) {
+      if (text_at(status, {"name"}) == container) return status;
+    }
+  }
+  return kNull;
+}
+
 bool pod_is_ready(const Object& pod) {
   return !is_deleting(pod) && condition_is(pod, "Ready", "True");
 }

@@ -27,6 +27,11 @@ std::string annotation(const Object& object, const std::string& key);
 const Object& controller_owner(const Object& object);
 
 // Pods.
+bool is_sidecar(const Object& init_container);
+// Those that run as long as the pod does: its sidecars and containers, in the order they start in.
+std::vector<Object> lasting_containers(const Object& pod);
+// The status that kubelet gives of a container; null: none yet.
+const Object& container_status(const Object& pod, const std::string& container);
 bool pod_is_ready(const Object& pod);
 bool pod_is_finished(const Object& pod);  // phase Succeeded or Failed
 bool has_scheduling_gate(const Object& pod, const std::string& gate);

@@ -5,6 +5,7 @@
 #include "controller/names.h"
 #include "controller/preflight.h"
 #include "controller/render/render.h"
+#include "controller/runtime_nodes.h"
 #include "controller/status.h"
 
 namespace transship::controller {
@@ -141,9 +142,15 @@ Status Observer::read_owner(Observed& observed) {
   return {};
 }
 
-Status Observer::read_runtime_class(Observed& observed) {
+Status Observer::read_runtime(Observed& observed) {
   const api::Migration& migration = observed.migration;
-  if (!migration.spec.layer || migration.status.is_true(condition::kValidated)) return {};
+  if (!migration.spec.layer || migration.status.is_true(condition::kPrepared)) return {};
+  // A pod that stopped being ready a moment ago could as well do so a moment later.
+  auto pods =
+      cluster_.list(Kind::kPod, settings_.operator_namespace, kRuntimePods, Freshness::kCached);
+  if (!pods) return pods.error();
+  observed.runtime_pods = std::move(*pods);
+  if (migration.status.is_true(condition::kValidated)) return {};
   std::optional<Object> runtime_class;
   TRANSSHIP_TRY(read(runtime_class, Kind::kRuntimeClass, "", kRuntimeClassName));
   observed.runtime_class = runtime_class.has_value();
@@ -262,7 +269,7 @@ Result<std::optional<Observed>> Observer::observe(const std::string& namespace_n
 
   TRANSSHIP_TRY(read_pods(observed));
   TRANSSHIP_TRY(read_owner(observed));
-  TRANSSHIP_TRY(read_runtime_class(observed));
+  TRANSSHIP_TRY(read_runtime(observed));
   TRANSSHIP_TRY(read_volumes(observed));
   TRANSSHIP_TRY(read_children(observed));
   if (!status.is_true(condition::kPrepared)) TRANSSHIP_TRY(read_rivals(observed));

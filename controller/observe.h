@@ -41,7 +41,7 @@ class Observer {
                     const std::string& name);
   Status read_pods(Observed& observed);
   Status read_owner(Observed& observed);
-  Status read_runtime_class(Observed& observed);
+  Status read_runtime(Observed& observed);
   Status read_nodes(Observed& observed);
   Status read_volumes(Observed& observed);
   Status read_volume(Observed& observed, const api::VolumeStatus& volume);

@@ -55,6 +55,7 @@ struct Observed {
   std::vector<std::pair<Kind, Object>> children;
   bool tls_secret = false;
   bool runtime_class = false;         // the RuntimeClass that restores containers is there
+  std::vector<Object> runtime_pods;   // of its installer, on all nodes; until Prepared
   bool hold_policy = false;           // the admission policy transship-hold is installed
   std::optional<bool> hold_in_force;  // a dry-run create was held; absent: not tried
   std::string rival;                  // another unfinished migration of the same pod

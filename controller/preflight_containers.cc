@@ -3,6 +3,7 @@
 
 #include "controller/names.h"
 #include "controller/preflight_checks.h"
+#include "controller/runtime_nodes.h"
 
 namespace transship::controller {
 namespace {
@@ -10,30 +11,6 @@ namespace {
 using api::ContainerStatus;
 using api::VolumePlan;
 using api::VolumeStatus;
-
-bool is_sidecar(const Object& init_container) {
-  return text_at(init_container, {"restartPolicy"}) == "Always";
-}
-
-// Those that run as long as the pod does: its containers and sidecars.
-std::vector<Object> lasting_containers(const Object& pod) {
-  std::vector<Object> out;
-  for (const Object& container : list_at(pod, {"spec", "initContainers"})) {
-    if (is_sidecar(container)) out.push_back(container);
-  }
-  for (const Object& container : list_at(pod, {"spec", "containers"})) out.push_back(container);
-  return out;
-}
-
-const Object& status_of(const Object& pod, const std::string& container) {
-  static const Object kNone;
-  for (const char* list : {"containerStatuses", "initContainerStatuses"}) {
-    for (const Object& status : list_at(pod, {"status", list})) {
-      if (text_at(status, {"name"}) == container) return status;
-    }
-  }
-  return kNone;
-}
 
 // "containerd://ID" without the runtime's name.
 std::string id_of(const Object& container_status) {
@@ -51,6 +28,26 @@ VolumeStatus tree(std::string name, const char* kind, std::string container) {
   return out;
 }
 
+// Why the target cannot restore containers; of one that the scheduler chooses, why no node can.
+std::string target_problem(const Observed& observed) {
+  const std::string& target = observed.migration.spec.target_node;
+  if (!target.empty()) {
+    const std::string problem = runtime_problem(observed.runtime_pods, target);
+    return problem.empty() ? "" : problem + ", or choose another node";
+  }
+  const std::string source = text_at(*observed.source_pod, {"spec", "nodeName"});
+  RuntimeNodes nodes = runtime_nodes(observed.runtime_pods);
+  std::erase(nodes.ready, source);
+  std::erase(nodes.unready, source);
+  if (!nodes.ready.empty()) return "";
+  const std::string none = "no node besides " + source + " can restore containers: ";
+  if (!nodes.unready.empty())
+    return none + runtime_problem(observed.runtime_pods, nodes.unready.front());
+  return none +
+         "the chart puts transship-runtime on nodes with runtime.enabled=true where "
+         "runtime.nodeSelector and runtime.tolerations let it";
+}
+
 void check_runtime(const Observed& observed, Checks& checks) {
   const std::string own = text_at(*observed.source_pod, {"spec", "runtimeClassName"});
   if (!own.empty() && own != kRuntimeClassName) {
@@ -65,6 +62,8 @@ void check_runtime(const Observed& observed, Checks& checks) {
                            "runtime.enabled=true, or leave out spec.state.containerLayer "
                            "and spec.state.memory");
   }
+  if (const std::string problem = target_problem(observed); !problem.empty())
+    return checks.fail("Runtime", problem);
   checks.pass("Runtime",
               std::string("the restored pod gets the RuntimeClass ") + kRuntimeClassName);
 }
@@ -90,7 +89,7 @@ void check_way(const api::MigrationSpec& spec, Checks& checks) {
 void check_container(const Object& pod, const Object& container, Checks& checks) {
   const std::string name = text_at(container, {"name"});
   const std::string check = "Container/" + name;
-  const Object& status = status_of(pod, name);
+  const Object& status = container_status(pod, name);
   if (!at(status, {"state", "running"}).is_object() || id_of(status).empty()) {
     return checks.fail(check,
                        "it does not run, so it has no layer or memory to take along: wait "
@@ -100,12 +99,6 @@ void check_container(const Object& pod, const Object& container, Checks& checks)
   if (id.rfind("containerd://", 0) != 0) {
     return checks.fail(check, "it is run by " + id.substr(0, id.find("://")) +
                                   ": only containerd's containers can be restored");
-  }
-  if (text_at(container, {"image"}).find('@') == std::string::npos) {
-    return checks.warn(check, "its image " + text_at(container, {"image"}) +
-                                  " is not named by a digest: make sure that the target gets the "
-                                  "very same (" +
-                                  text_at(status, {"imageID"}) + ")");
   }
   checks.pass(check, "its layer goes along");
 }
@@ -172,7 +165,7 @@ std::vector<ContainerStatus> plan_containers(const Object& pod, const api::Migra
   for (const Object& container : lasting_containers(pod)) {
     ContainerStatus& plan = out.emplace_back();
     plan.name = text_at(container, {"name"});
-    const Object& status = status_of(pod, plan.name);
+    const Object& status = container_status(pod, plan.name);
     plan.id = id_of(status);
     plan.image_digest = text_at(status, {"imageID"});
   }

@@ -3,6 +3,7 @@
 #include "controller/names.h"
 #include "controller/preflight.h"
 #include "controller/render/render.h"
+#include "controller/runtime_nodes.h"
 #include "controller/steps.h"
 
 namespace transship::controller {
@@ -15,17 +16,6 @@ using api::VolumeStatus;
 
 constexpr double kUnschedulableSeconds = 30;  // an autoscaler that helps is seen to help by then
 constexpr double kPrepareSeconds = 600;       // images may have to be pulled
-
-Decision waiting(Context& context, std::string_view reason, const std::string& message,
-                 std::chrono::milliseconds delay = 100ms) {
-  const api::Condition* validated = context.status.find(condition::kValidated);
-  if (seconds_since(validated->last_transition_time, context.now) > kPrepareSeconds) {
-    return context.fail("PrepareTimeout", "not prepared within " +
-                                              std::to_string(static_cast<int>(kPrepareSeconds)) +
-                                              " s; last: " + message);
-  }
-  return context.wait(condition::kPrepared, reason, message, delay);
-}
 
 // The annotation on the pod that keeps a second migration away; whoever sets it first has it.
 Step lock_pod(Context& context) {
@@ -82,8 +72,8 @@ Create children(const Context& context) {
   }
   // Where the reservation pod lands is the target, and what it mounts is provisioned there.
   if (!observed.reservation && context.status.notes.count("reserved") == 0) {
-    add(Kind::kPod,
-        render::reservation_pod(migration, context.settings, *observed.source_pod, real));
+    add(Kind::kPod, render::reservation_pod(migration, context.settings, *observed.source_pod, real,
+                                            runtime_nodes(observed.runtime_pods).unready));
   }
   return create;
 }
@@ -106,8 +96,8 @@ Step reserve(Context& context) {
     if (!message.empty() && seconds_since(since, context.now) > kUnschedulableSeconds) {
       return context.fail("Unschedulable", "no node can take the pod: " + message);
     }
-    return waiting(context, "Unschedulable",
-                   message.empty() ? "waiting for the scheduler" : message);
+    return await_prepared(context, "Unschedulable",
+                          message.empty() ? "waiting for the scheduler" : message);
   }
   if (context.status.target.node.empty()) {
     context.status.target.node = node;
@@ -128,9 +118,9 @@ Step record_volumes(Context& context) {
     if (bound.empty()) {
       const std::string hint =
           context.observed.reservation ? waiting_message(*context.observed.reservation) : "";
-      return waiting(context, "Provisioning",
-                     "waiting for the volume of " + volume.claim_name + " on node " +
-                         context.status.target.node + (hint.empty() ? "" : ": " + hint));
+      return await_prepared(context, "Provisioning",
+                            "waiting for the volume of " + volume.claim_name + " on node " +
+                                context.status.target.node + (hint.empty() ? "" : ": " + hint));
     }
     volume.target_volume = bound;
     return context.again();
@@ -143,8 +133,8 @@ Step retain(Context& context) {
     if (!volume.swaps_claim()) continue;
     const ObservedVolume& seen = context.observed.volumes.at(volume.name);
     if (!seen.target_volume || !seen.source_volume) {
-      return waiting(context, "Provisioning",
-                     "PersistentVolume " + volume.target_volume + " is not there yet");
+      return await_prepared(context, "Provisioning",
+                            "PersistentVolume " + volume.target_volume + " is not there yet");
     }
     if (volume.target_path.empty()) {
       volume.target_path = node_path(*seen.target_volume);
@@ -178,7 +168,7 @@ Step end_reservation(Context& context) {
     const bool pulled = !observed.reservation ||
                         text_at(*observed.reservation, {"status", "phase"}) == "Running" ||
                         claims_staged(context);
-    if (!pulled) return waiting(context, "Provisioning", "waiting for the reservation pod");
+    if (!pulled) return await_prepared(context, "Provisioning", "waiting for the reservation pod");
     context.status.notes["reserved"] = "true";
     return context.again();
   }
@@ -197,7 +187,8 @@ Step end_reservation(Context& context) {
                             uid_of(*seen.staging_claim), std::nullopt});
   }
   if (!remove.items.empty()) return context.act(std::move(remove), 50ms);
-  if (left) return waiting(context, "Provisioning", "waiting for the staging claims to go", 50ms);
+  if (left)
+    return await_prepared(context, "Provisioning", "waiting for the staging claims to go", 50ms);
   return std::nullopt;
 }
 
@@ -233,19 +224,39 @@ Step check_space(Context& context) {
     }
   }
   problems = too_many + problems;
-  const auto old =
-      std::find_if(context.status.preflight.begin(), context.status.preflight.end(),
-                   [](const api::PreflightCheck& check) { return check.check == "Space"; });
-  if (old != context.status.preflight.end()) context.status.preflight.erase(old);
-  context.status.preflight.push_back(
-      {"Space", problems.empty() ? "Passed" : "Failed",
-       problems.empty() ? "enough bytes and inodes on the target" : problems});
+  set_check(context.status,
+            {"Space", problems.empty() ? "Passed" : "Failed",
+             problems.empty() ? "enough bytes and inodes on the target" : problems});
   if (!too_many.empty()) return context.fail("TooManyEntries", problems);
   if (!problems.empty()) return context.fail("NoSpace", problems);
   return std::nullopt;
 }
 
+// Preflight could not look at a target that the scheduler chose.
+Step check_target_again(Context& context) {
+  if (!context.observed.target_node) return std::nullopt;
+  constexpr const char* kElse = ", or name another in spec.target.nodeName";
+  if (const std::string problem = kernel_problem(*context.observed.target_node); !problem.empty())
+    return context.fail("KernelTooOld", problem + kElse);
+  if (!context.restores_containers()) return std::nullopt;
+  const std::string problem =
+      runtime_problem(context.observed.runtime_pods, name_of(*context.observed.target_node));
+  if (!problem.empty()) return context.fail("RuntimeNotReady", problem + kElse);
+  return std::nullopt;
+}
+
 }  // namespace
+
+Decision await_prepared(Context& context, std::string_view reason, const std::string& message,
+                        std::chrono::milliseconds delay) {
+  const api::Condition* validated = context.status.find(condition::kValidated);
+  if (seconds_since(validated->last_transition_time, context.now) > kPrepareSeconds) {
+    return context.fail("PrepareTimeout", "not prepared within " +
+                                              std::to_string(static_cast<int>(kPrepareSeconds)) +
+                                              " s; last: " + message);
+  }
+  return context.wait(condition::kPrepared, reason, message, delay);
+}
 
 Step prepare(Context& context) {
   const Observed& observed = context.observed;
@@ -260,14 +271,11 @@ Step prepare(Context& context) {
     return context.wait(condition::kPrepared, "Suspended", "spec.suspend holds the migration",
                         1000ms);
   }
-  // Preflight could not look at a target that the scheduler chose.
-  if (observed.target_node) {
-    if (const std::string problem = kernel_problem(*observed.target_node); !problem.empty())
-      return context.fail("KernelTooOld", problem + ", or name another in spec.target.nodeName");
-  }
+  if (Step step = check_target_again(context)) return step;
   if (Create create = children(context); create.tls_secret || !create.items.empty())
     return context.act(std::move(create));
   if (Step step = reserve(context)) return step;
+  if (Step step = compare_images(context)) return step;
   if (real) {
     if (Step step = record_volumes(context)) return step;
     if (Step step = retain(context)) return step;

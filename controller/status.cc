@@ -63,6 +63,12 @@ void await(api::MigrationStatus& status, int64_t generation, std::string_view ty
                 reason, message, now);
 }
 
+void set_check(api::MigrationStatus& status, api::PreflightCheck check) {
+  std::erase_if(status.preflight,
+                [&](const api::PreflightCheck& old) { return old.check == check.check; });
+  status.preflight.push_back(std::move(check));
+}
+
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,
                     WallTime now) {
   if (status.rollback || is_committed(status)) return;

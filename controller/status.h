@@ -19,6 +19,9 @@ void set_condition(api::MigrationStatus& status, int64_t generation, std::string
 void await(api::MigrationStatus& status, int64_t generation, std::string_view type,
            std::string_view reason, std::string_view message, WallTime now);
 
+// The finding of preflight under the name of its check, in place of an earlier one.
+void set_check(api::MigrationStatus& status, api::PreflightCheck check);
+
 // Begins the rollback, unless one has begun or the migration is committed. Reasons are stable,
 // CamelCase.
 void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::string_view message,

@@ -92,6 +92,14 @@ bool copies_while_running(const Context& context);
 // Nothing to say while the pod is there and nobody else has ended it; before the stop.
 Step source_runs(Context& context);
 
+// Waits in Prepared, and fails the attempt after ten minutes of it.
+Decision await_prepared(Context& context, std::string_view reason, const std::string& message,
+                        std::chrono::milliseconds delay = 100ms);
+
+// Whether the pod's images on the target are those that it runs from (controller/images.cc), where
+// its containers are restored; nullopt once that is known, before the reservation pod goes.
+Step compare_images(Context& context);
+
 // A task of a mover that answers: nullopt once it has succeeded. A failed task fails the attempt
 // before the commit, and is tried again after it and in a rollback.
 Step task(Context& context, api::MoverRole role, api::TaskKind kind,

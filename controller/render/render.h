@@ -18,9 +18,15 @@ Object mover_job(const api::Migration& migration, const Settings& settings, api:
 
 // A pod that asks the scheduler for room exactly as the source pod does, less the source node, and
 // mounts the staging claims, so that its node is the target and the volumes are provisioned there.
-// `with_claims` is false for a dry run, which provisions nothing.
+// `with_claims` is false for a dry run, which provisions nothing. Where containers are restored it
+// goes where the runtime's installer is, but to none of `unready`, and has the pod's own images:
+// what runs in them is a program of ours.
 Object reservation_pod(const api::Migration& migration, const Settings& settings,
-                       const Object& source_pod, bool with_claims);
+                       const Object& source_pod, bool with_claims,
+                       const std::vector<std::string>& unready = {});
+
+// The reservation pod's container that stands for lasting_containers()[index] of the source pod.
+std::string reserving_container(size_t index);
 
 // A claim in the operator's namespace like `claim`, unbound, of `storage_class` where that is
 // given.

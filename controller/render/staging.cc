@@ -2,6 +2,7 @@
 
 #include "controller/names.h"
 #include "controller/render/render.h"
+#include "controller/runtime_nodes.h"
 
 namespace transship::controller::render {
 namespace {
@@ -11,52 +12,82 @@ Object node_requirement(const char* op, const std::string& node) {
 }
 
 // The pod's own required node affinity, each of its terms (they are alternatives) narrowed by
-// `field`.
-Object narrowed_affinity(const Object& pod, const Object& field) {
+// `fields`.
+Object narrowed_affinity(const Object& pod, const Object& fields) {
   Object terms =
       list_at(pod, {"spec", "affinity", "nodeAffinity",
                     "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
   if (terms.empty()) terms.push_back(Object::object());
   for (Object& term : terms) {
     // What an earlier migration pinned by node name is ours to replace.
-    term["matchFields"] = Object::array({field});
+    term["matchFields"] = fields;
   }
   return {{"nodeSelectorTerms", std::move(terms)}};
 }
 
-Object requests_only(const Object& pod, const Settings& settings) {
-  Object containers = Object::array();
-  int index = 0;
-  for (const Object& container : list_at(pod, {"spec", "containers"})) {
-    Object resources = Object::object();
-    if (at(container, {"resources"}).is_object()) resources = at(container, {"resources"});
-    resources.erase("claims");
-    containers.push_back({{"name", "reserve-" + std::to_string(index++)},
-                          {"image", settings.mover_image},
-                          {"imagePullPolicy", settings.mover_image_pull_policy},
-                          {"command", {"/usr/bin/transship-mover", "pause"}},
-                          {"securityContext",
-                           {{"allowPrivilegeEscalation", false},
-                            {"capabilities", {{"drop", {"ALL"}}}},
-                            {"runAsNonRoot", true},
-                            {"runAsUser", 65532},
-                            {"readOnlyRootFilesystem", true},
-                            {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
-                          {"resources", std::move(resources)}});
+// Asks for what `container` asks for, and does nothing.
+Object reserving(const Settings& settings, const Object& container, size_t index) {
+  Object resources = Object::object();
+  if (at(container, {"resources"}).is_object()) resources = at(container, {"resources"});
+  resources.erase("claims");
+  return {{"name", render::reserving_container(index)},
+          {"image", settings.mover_image},
+          {"imagePullPolicy", settings.mover_image_pull_policy},
+          {"command", {"/usr/bin/transship-mover", "pause"}},
+          {"securityContext",
+           {{"allowPrivilegeEscalation", false},
+            {"capabilities", {{"drop", {"ALL"}}}},
+            {"runAsNonRoot", true},
+            {"runAsUser", 65532},
+            {"readOnlyRootFilesystem", true},
+            {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+          {"resources", std::move(resources)}};
+}
+
+// Pulls the pod's own images on the target, and has kubelet say which they are there. What runs in
+// them is not theirs: a static program that is brought along, so no image has to have anything.
+void use_own_images(Object& spec, const Settings& settings, const Object& pod) {
+  constexpr const char* kVolume = "transship-programs";
+  constexpr const char* kDirectory = "/transship";
+  const Object mount = {{"name", kVolume}, {"mountPath", kDirectory}};
+  Object bring = reserving(settings, Object(), 0);
+  bring["name"] = "programs";
+  bring["command"] = {"/usr/bin/transship-runtime", "stay", std::string("--copy-to=") + kDirectory};
+  bring["volumeMounts"] = Object::array({mount});
+  bring.erase("resources");
+  spec["initContainers"] = Object::array({std::move(bring)});
+  spec["volumes"].push_back({{"name", kVolume}, {"emptyDir", Object::object()}});
+  const std::vector<Object> containers = lasting_containers(pod);
+  spec["containers"] = Object::array();
+  for (size_t i = 0; i < containers.size(); ++i) {
+    Object container = reserving(settings, containers[i], i);
+    container["image"] = at(containers[i], {"image"});
+    container["imagePullPolicy"] = at(containers[i], {"imagePullPolicy"});
+    if (container["imagePullPolicy"].is_null()) container.erase("imagePullPolicy");
+    container["command"] = {std::string(kDirectory) + "/transship-runtime", "stay"};
+    container["workingDir"] = "/";
+    container["volumeMounts"] = Object::array({mount});
+    container["volumeMounts"][0]["readOnly"] = true;
+    spec["containers"].push_back(std::move(container));
   }
-  return containers;
 }
 
 Object reservation_spec(const api::Migration& migration, const Settings& settings,
-                        const Object& pod) {
+                        const Object& pod, const std::vector<std::string>& unready) {
   const api::MigrationSpec& spec = migration.spec;
   Object node_selector = Object::object();
   if (at(pod, {"spec", "nodeSelector"}).is_object())
     node_selector = at(pod, {"spec", "nodeSelector"});
   for (const auto& [key, value] : spec.target_selector) node_selector[key] = value;
-  const Object field = spec.target_node.empty()
-                           ? node_requirement("NotIn", migration.status.source.node)
-                           : node_requirement("In", spec.target_node);
+  Object fields = Object::array();
+  if (!spec.target_node.empty()) {
+    fields.push_back(node_requirement("In", spec.target_node));
+  } else {
+    fields.push_back(node_requirement("NotIn", migration.status.source.node));
+    if (spec.layer) {
+      for (const std::string& node : unready) fields.push_back(node_requirement("NotIn", node));
+    }
+  }
   Object out = {
       {"restartPolicy", "Never"},
       {"automountServiceAccountToken", false},
@@ -66,20 +97,30 @@ Object reservation_spec(const api::Migration& migration, const Settings& setting
       {"nodeSelector", std::move(node_selector)},
       {"affinity",
        {{"nodeAffinity",
-         {{"requiredDuringSchedulingIgnoredDuringExecution", narrowed_affinity(pod, field)}}}}},
+         {{"requiredDuringSchedulingIgnoredDuringExecution", narrowed_affinity(pod, fields)}}}}},
       {"tolerations", list_at(pod, {"spec", "tolerations"})},
-      {"containers", requests_only(pod, settings)},
+      {"containers", Object::array()},
       {"volumes", Object::array()}};
+  for (const Object& container : list_at(pod, {"spec", "containers"}))
+    out["containers"].push_back(reserving(settings, container, out["containers"].size()));
+  if (!spec.layer) return out;
   // It starts where the restored pod could, and as that will.
-  if (spec.layer) out["runtimeClassName"] = kRuntimeClassName;
+  out["runtimeClassName"] = kRuntimeClassName;
+  out["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
+      Object::array({{{"labelSelector", {{"matchLabels", {{kComponent, kRuntimeComponent}}}}},
+                      {"topologyKey", "kubernetes.io/hostname"}}});
+  use_own_images(out, settings, pod);
   return out;
 }
 
 }  // namespace
 
+std::string reserving_container(size_t index) { return "reserve-" + std::to_string(index); }
+
 Object reservation_pod(const api::Migration& migration, const Settings& settings,
-                       const Object& source_pod, bool with_claims) {
-  Object spec = reservation_spec(migration, settings, source_pod);
+                       const Object& source_pod, bool with_claims,
+                       const std::vector<std::string>& unready) {
+  Object spec = reservation_spec(migration, settings, source_pod, unready);
   Object& first = spec["containers"][0];
   for (const api::VolumeStatus& volume : migration.status.volumes) {
     if (!with_claims || !volume.swaps_claim()) continue;
@@ -165,7 +206,7 @@ Object release_to_node(const Object& pod, const std::string& node) {
         {"affinity",
          {{"nodeAffinity",
            {{"requiredDuringSchedulingIgnoredDuringExecution",
-             narrowed_affinity(pod, node_requirement("In", node))}}}}}}}};
+             narrowed_affinity(pod, Object::array({node_requirement("In", node)}))}}}}}}}};
 }
 
 }  // namespace transship::controller::render

@@ -169,6 +169,7 @@ TEST(AFrozenPod, GoesOnBeforeItsLivenessProbeHasItKilled) {
   Trial run("StatefulSet");
   for (Object& pod : run.world.all(Kind::kPod)) {
     Object* kept = run.world.find(Kind::kPod, "default", controller::name_of(pod));
+    if (kept == nullptr) continue;
     (*kept)["spec"]["containers"][0]["livenessProbe"] = {
         {"httpGet", {{"port", 80}}}, {"periodSeconds", 1}, {"failureThreshold", 3}};
   }

@@ -4,6 +4,7 @@
 
 #include "controller/names.h"
 #include "controller/objects.h"
+#include "controller/runtime_nodes.h"
 #include "controller/status.h"
 
 namespace transship::testing {
@@ -60,6 +61,19 @@ World::World() : now(std::chrono::seconds(1795489486)) {
         {"metadata",
          {{"name", node}, {"uid", node}, {"labels", {{"kubernetes.io/arch", "amd64"}}}}},
         {"status", {{"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
+  }
+  for (const char* node : {"node-a", "node-b"}) {
+    const std::string name = std::string("transship-runtime-") + node;
+    objects_[Kind::kPod][{kOps, name}] = {
+        {"metadata",
+         {{"name", name},
+          {"uid", name},
+          {"namespace", kOps},
+          {"labels", {{kComponent, "runtime"}}}}},
+        {"spec",
+         {{"nodeName", node}, {"containers", {{{"name", "install"}, {"args", {"install"}}}}}}},
+        {"status",
+         {{"phase", "Running"}, {"conditions", {{{"type", "Ready"}, {"status", "True"}}}}}}};
   }
   objects_[Kind::kStorageClass][{"", "local"}] = {{"metadata", {{"name", "local"}}},
                                                   {"volumeBindingMode", "WaitForFirstConsumer"}};
@@ -159,7 +173,8 @@ std::vector<std::string> World::leftovers() {
   std::vector<std::string> out;
   for (const auto& [kind, kept] : objects_) {
     for (const auto& [key, object] : kept) {
-      if (key.first == kOps) out.push_back("object " + key.second);
+      const bool runtime = text_at(object, {"metadata", "labels", kComponent}) == "runtime";
+      if (key.first == kOps && !runtime) out.push_back("object " + key.second);
     }
   }
   for (const auto& [place, content] : data_) {
@@ -475,8 +490,14 @@ void World::start_pod(Object& pod) {
                    {"containerStatuses",
                     {{{"name", "db"},
                       {"containerID", "containerd://c"},
+                      {"imageID", image_id(text_at(pod, {"spec", "nodeName"}))},
                       {"state", {{"running", Object::object()}}}}}}};
   touch(pod);
+}
+
+std::string World::image_id(const std::string& node) const {
+  const auto found = images.find(node);
+  return found == images.end() ? "db@sha256:1" : found->second;
 }
 
 void World::end_pod(const std::string& uid) {
@@ -494,6 +515,10 @@ void World::run_kubelet(Object& pod) {
     } else if (!pod.contains("status")) {
       pod["status"] = {{"phase", "Running"},
                        {"podIP", node + "/" + text_at(pod, {"metadata", "labels", "job-name"})}};
+      for (const Object& container : list_at(pod, {"spec", "containers"})) {
+        pod["status"]["containerStatuses"].push_back(
+            {{"name", container["name"]}, {"imageID", image_id(node)}});
+      }
     }
     return;
   }

@@ -60,7 +60,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   // What pods have besides volumes, of "layer.db", "memory.db" and "shm.pod": it has to go along.
   std::vector<std::string> trees;
   bool holds_runtime_class = true;  // the hold policy gives held pods their runtime class
-  std::string restore_problem;      // while it is set, memory is not restored: this is why
+  std::map<std::string, std::string> images;  // imageID by node, where it is not the usual one
+  std::string restore_problem;  // while it is set, memory is not restored: this is why
   // Before a mover's task ends: a message makes it fail.
   std::function<std::string(api::MoverRole, api::TaskKind)> on_task = [](auto, auto) { return ""; };
 
@@ -109,6 +110,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   [[nodiscard]] std::vector<std::string> trees_of(const Object& pod) const;
   std::string restore_state(const Object& pod) const;
   void run_kubelet(Object& pod);
+  [[nodiscard]] std::string image_id(const std::string& node) const;
   void start_pod(Object& pod);
   void end_pod(const std::string& uid);
   void run_owner();

@@ -16,6 +16,7 @@
 
 #include "base/unique_fd.h"
 #include "runtime/install/node_runtime.h"
+#include "runtime/install/program_file.h"
 
 namespace transship::runtime {
 namespace {
@@ -78,6 +79,14 @@ int stay() {
   return EXIT_SUCCESS;
 }
 
+// For a container of any image: it has nothing, perhaps, that could do this.
+int copy_self(const std::string& directory) {
+  const UniqueFd self(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (!self.valid()) return fail(errno_error("open this program", errno));
+  const auto copied = install_program(self.get(), directory + "/transship-runtime");
+  return copied.ok() ? EXIT_SUCCESS : fail(copied.error());
+}
+
 int run_on_node(const InstallOptions& options) {
   const UniqueFd self(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (!self.valid()) return fail(errno_error("open this program", errno));
@@ -100,7 +109,8 @@ int run_on_node(const InstallOptions& options) {
 }  // namespace
 
 bool is_install_command(std::string_view argument) {
-  return argument == "install" || argument == "uninstall" || argument == "ready";
+  return argument == "install" || argument == "uninstall" || argument == "ready" ||
+         argument == "stay";
 }
 
 int run_install_command(int argc, char** argv) {
@@ -125,7 +135,12 @@ int run_install_command(int argc, char** argv) {
                      "Where the pod keeps that it is done")
         ->capture_default_str();
   }
+  CLI::App* staying = app.add_subcommand("stay", "Do nothing until SIGTERM");
+  std::string copy_to;
+  staying->add_option("--copy-to", copy_to,
+                      "Put this program into a directory instead, and end: it runs in any image");
   CLI11_PARSE(app, argc, argv);
+  if (*staying) return copy_to.empty() ? stay() : copy_self(copy_to);
   if (*ready) {
     struct stat found {};
     return ::stat((options.status_directory + "/" + kReady).c_str(), &found) == 0 ? EXIT_SUCCESS

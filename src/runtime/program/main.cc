@@ -21,6 +21,7 @@ constexpr const char* kHelp =
 
 usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName; see docs/restore.md
        transship-runtime install|uninstall   on a node; each has --help
+       transship-runtime stay                do nothing until SIGTERM
        transship-runtime help                this text; --help and --version are runc's
 
 A container whose pod has a claim in /var/lib/transship/claims is restored at `create`; everything

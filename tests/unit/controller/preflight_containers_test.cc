@@ -11,12 +11,27 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Object running(const char* name) {
   return {{"name", name},
           {"containerID", std::string("containerd://id-") + name},
           {"imageID", "sha256:1"},
           {"state", {{"running", Object::object()}}}};
+}
+
+// The installer's pod on a node.
+Object runtime_pod(const char* node, bool ready = true) {
+  return {{"metadata", {{"name", std::string("runtime-") + node}, {"namespace", "ops"}}},
+          {"spec",
+           {{"nodeName", node}, {"containers", {{{"name", "install"}, {"args", {"install"}}}}}}},
+          {"status",
+           {{"conditions", {{{"type", "Ready"}, {"status", ready ? "True" : "False"}}}},
+            {"containerStatuses",
+             {{{"name", "install"},
+               {"ready", ready},
+               {"lastState",
+                {{"terminated", {{"message", ready ? "" : "criu is not on the node\n"}}}}}}}}}}};
 }
 
 // Two containers, an init container that has ended, a sidecar.
@@ -27,6 +42,7 @@ Observed in_order(bool memory = true) {
   observed.migration.spec.memory = memory;
   observed.migration.spec.stop = api::StopMode::kFreeze;
   observed.runtime_class = true;
+  observed.runtime_pods = {runtime_pod("node-a"), runtime_pod("node-b")};
   observed.source_pod =
       Object{{"metadata", {{"name", "web"}, {"uid", "u1"}}},
              {"spec",
@@ -120,15 +136,41 @@ TEST(PreflightContainers, NeedsContainersOfContainerdThatRun) {
   EXPECT_THAT(refusal(observed), HasSubstr("Container/main: it is run by cri-o"));
 }
 
-TEST(PreflightContainers, WarnsOfAnImageThatMayBeAnother) {
+TEST(PreflightContainers, NeedsTheRuntimeOnTheTarget) {
   Observed observed = in_order();
-  container(observed, 0)["image"] = "redis:8";
-  const PreflightReport report = preflight(observed, Settings());
-  EXPECT_TRUE(report.passed());
-  EXPECT_TRUE(std::any_of(report.checks.begin(), report.checks.end(), [](const auto& check) {
-    return check.check == "Container/main" && check.result == "Warning" &&
-           check.message.find("redis:8 is not named by a digest") != std::string::npos;
-  }));
+  observed.migration.spec.target_node = "node-b";
+  const auto refused = [&] { return refusal(observed); };
+  EXPECT_THAT(refused(), Not(HasSubstr("Runtime")));
+  observed.runtime_pods = {runtime_pod("node-a"), runtime_pod("node-b", false)};
+  EXPECT_THAT(refused(), HasSubstr("transship-runtime on node node-b is not ready: criu is not on "
+                                   "the node; the installer's pod is ops/runtime-node-b"));
+  observed.runtime_pods = {runtime_pod("node-a")};
+  EXPECT_THAT(refused(), HasSubstr("node node-b does not have transship-runtime"));
+  EXPECT_THAT(refused(), HasSubstr("runtime.enabled=true"));
+  // The one that takes it away is ready once it is gone.
+  observed.runtime_pods = {runtime_pod("node-b")};
+  observed.runtime_pods[0]["spec"]["containers"][0]["args"] = {"uninstall"};
+  EXPECT_THAT(refused(), HasSubstr("is being taken away from node node-b"));
+  // One that goes, while the next is there already.
+  observed.runtime_pods = {runtime_pod("node-b"), runtime_pod("node-b")};
+  observed.runtime_pods[0]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  EXPECT_THAT(refused(), Not(HasSubstr("Runtime")));
+  // Volumes alone do without.
+  observed.migration.spec.layer = observed.migration.spec.memory = false;
+  observed.runtime_pods.clear();
+  EXPECT_THAT(refused(), Not(HasSubstr("Runtime")));
+}
+
+TEST(PreflightContainers, NeedsTheRuntimeOnSomeOtherNodeWhereTheSchedulerChooses) {
+  Observed observed = in_order();
+  EXPECT_EQ(refusal(observed), "");
+  observed.runtime_pods = {runtime_pod("node-a"), runtime_pod("node-b", false)};
+  EXPECT_THAT(refusal(observed), HasSubstr("no node besides node-a can restore containers: "
+                                           "transship-runtime on node node-b is not ready"));
+  observed.runtime_pods.push_back(runtime_pod("node-c"));
+  EXPECT_EQ(refusal(observed), "");
+  observed.runtime_pods = {runtime_pod("node-a")};
+  EXPECT_THAT(refusal(observed), HasSubstr("runtime.enabled=true"));
 }
 
 TEST(PreflightContainers, RefusesMemoryThatCannotGoAlong) {

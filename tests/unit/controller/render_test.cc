@@ -100,6 +100,53 @@ TEST(ReservationPod, AsksForTheSameRoomAnywhereButOnTheSource) {
   EXPECT_EQ(made["spec"]["tolerations"][0]["key"], "k");
 }
 
+TEST(ReservationPod, HasThePodsImagesAndRunsNothingOfThem) {
+  api::Migration restoring = migration();
+  restoring.spec.layer = true;
+  Object source = pod();
+  source["spec"]["containers"][0]["image"] = "redis:8";
+  source["spec"]["containers"][0]["imagePullPolicy"] = "Always";
+  source["spec"]["initContainers"].push_back(
+      {{"name", "proxy"}, {"image", "proxy:1"}, {"restartPolicy", "Always"}});
+  const Object made = render::reservation_pod(restoring, settings(), source, false);
+  EXPECT_EQ(made["spec"]["runtimeClassName"], kRuntimeClassName);
+  const Object& programs = made["spec"]["initContainers"];
+  ASSERT_EQ(programs.size(), 1U);
+  EXPECT_EQ(programs[0]["image"], "transship:1");
+  const Object& containers = made["spec"]["containers"];
+  ASSERT_EQ(containers.size(), 2U);
+  EXPECT_EQ(containers[0]["image"], "proxy:1");
+  EXPECT_EQ(containers[1]["image"], "redis:8");
+  EXPECT_EQ(containers[1]["imagePullPolicy"], "Always");
+  EXPECT_EQ(containers[1]["resources"]["limits"]["cpu"], "1");
+  for (const Object& container : containers) {
+    EXPECT_EQ(container["command"][0], "/transship/transship-runtime");
+    EXPECT_EQ(container["volumeMounts"][0]["mountPath"], "/transship");
+    EXPECT_EQ(container["securityContext"]["runAsNonRoot"], true);
+  }
+}
+
+TEST(ReservationPod, GoesWhereTheRuntimeIsAndReady) {
+  api::Migration restoring = migration();
+  restoring.spec.target_node.clear();
+  const auto affinity = [&] {
+    return render::reservation_pod(restoring, settings(), pod(), true,
+                                   {"node-c"})["spec"]["affinity"];
+  };
+  EXPECT_EQ(affinity().dump().find("node-c"), std::string::npos) << "volumes alone";
+  EXPECT_FALSE(affinity().contains("podAffinity"));
+  restoring.spec.layer = true;
+  const Object fields = affinity()["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+                                  ["nodeSelectorTerms"][0]["matchFields"];
+  ASSERT_EQ(fields.size(), 2U);
+  EXPECT_EQ(fields[1]["operator"], "NotIn");
+  EXPECT_EQ(fields[1]["values"], Object::array({"node-c"}));
+  EXPECT_TRUE(affinity().contains("podAffinity"));
+  // Who names a node has it judged by preflight.
+  restoring.spec.target_node = "node-c";
+  EXPECT_EQ(affinity()["nodeAffinity"].dump().find("NotIn"), std::string::npos);
+}
+
 TEST(StagingClaim, IsUnboundAsLargeAsTheVolumeReallyIsAndKeepsOnlyTheUsersAnnotations) {
   const Object claim = {
       {"metadata",
