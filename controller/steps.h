@@ -106,6 +106,9 @@ Step task(Context& context, api::MoverRole role, api::TaskKind kind,
           const api::TaskRequest& request, std::chrono::milliseconds poll);
 const api::TaskState* task_state(const Observed& observed, api::MoverRole role, api::TaskKind kind);
 
+// Of a frozen pod: fails the attempt before a liveness probe has the kubelet kill it.
+Step within_freeze_budget(Context& context);
+
 // The hold on the owner's replacement: set in status, and seen to be in force by the API server.
 Step hold(Context& context);
 

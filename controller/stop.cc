@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "controller/names.h"
+#include "controller/preflight.h"
 #include "controller/steps.h"
 
 namespace transship::controller {
@@ -10,7 +11,11 @@ namespace condition = api::condition;
 using api::MoverRole;
 using api::SourceProcesses;
 
-constexpr int kDumpSeconds = 120;    // CRIU may hang for ever (a stopped task, say)
+constexpr int kDumpSeconds = 120;  // CRIU may hang for ever (a stopped task, say)
+// Before the probes' budget is over the controller lets a frozen pod go and, where it is away, the
+// sender does, later: what seeing to it takes.
+constexpr double kControllerThawsSeconds = 0.5;
+constexpr std::chrono::milliseconds kMoverThaws{250};
 constexpr double kHoldSeconds = 15;  // an admission policy's parameter lags by milliseconds
 
 Object selector_of(const Observed& observed) {
@@ -93,8 +98,11 @@ Step freeze(Context& context) {
     return context.fail("PodDeleted", "the source pod was deleted by somebody else");
   }
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
-  if (Step step = task(context, MoverRole::kSender, api::TaskKind::kFreeze,
-                       task_request(context, MoverRole::kSender), kSoon))
+  if (Step step = within_freeze_budget(context)) return step;
+  api::TaskRequest stop = task_request(context, MoverRole::kSender);
+  if (const auto budget = freeze_budget(*context.observed.source_pod))
+    stop.freeze_budget_milliseconds = std::chrono::milliseconds(*budget - kMoverThaws).count();
+  if (Step step = task(context, MoverRole::kSender, api::TaskKind::kFreeze, stop, kSoon))
     return step;
   if (!context.spec().memory) return std::nullopt;
   api::TaskRequest request = task_request(context, MoverRole::kSender);
@@ -153,6 +161,19 @@ Step frozen_source_is_dead(Context& context) {
   if (observed.sender.state->source_processes == SourceProcesses::kNone) return std::nullopt;
   return context.wait(current_condition(context.status), "SourceTerminating",
                       "waiting for the source pod's processes to end", kSoon);
+}
+
+Step within_freeze_budget(Context& context) {
+  if (context.graceful() || !context.observed.source_pod) return std::nullopt;
+  const auto budget = freeze_budget(*context.observed.source_pod);
+  if (!budget) return std::nullopt;
+  const double frozen = seconds_since(context.status.stop_requested_time, context.now);
+  if (frozen + kControllerThawsSeconds < static_cast<double>(budget->count())) return std::nullopt;
+  return context.fail("FreezeBudgetExceeded",
+                      "the pod was frozen for nearly " + std::to_string(budget->count()) +
+                          " s, after which a liveness probe has it killed, and its copy is not "
+                          "verified yet: raise the probe's periodSeconds or failureThreshold, or "
+                          "move it when it writes less");
 }
 
 Step source_is_dead(Context& context) {

@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "controller/names.h"
-#include "controller/preflight.h"
 #include "controller/steps.h"
 
 namespace transship::controller {
@@ -12,20 +11,9 @@ using api::MoverRole;
 using api::SourceProcesses;
 using api::TaskKind;
 
-constexpr double kThawSeconds = 0.5;  // what seeing to it takes, beforehand
-
-// Before a liveness probe has the kubelet kill it and start it cold, it goes on where it is.
-Step within_freeze_budget(Context& context) {
-  if (context.graceful() || !context.observed.source_pod) return std::nullopt;
-  const auto budget = freeze_budget(*context.observed.source_pod);
-  if (!budget) return std::nullopt;
-  const double frozen = seconds_since(context.status.stop_requested_time, context.now);
-  if (frozen + kThawSeconds < static_cast<double>(budget->count())) return std::nullopt;
-  return context.fail("FreezeBudgetExceeded",
-                      "the pod was frozen for nearly " + std::to_string(budget->count()) +
-                          " s, after which a liveness probe has it killed, and its copy is not "
-                          "verified yet: raise the probe's periodSeconds or failureThreshold, or "
-                          "move it when it writes less");
+bool is_sealed(const Context& context) {
+  const api::TaskState* seal = task_state(context.observed, MoverRole::kSender, TaskKind::kSeal);
+  return seal != nullptr && seal->phase == api::TaskPhase::kSucceeded;
 }
 
 // The source must be as stopped as it was when copying began: what runs on, writes on.
@@ -33,7 +21,11 @@ Step still_stopped(Context& context) {
   const SourceProcesses processes = context.observed.sender.state->source_processes;
   const SourceProcesses wanted =
       context.graceful() ? SourceProcesses::kNone : SourceProcesses::kFrozen;
-  if (processes == wanted) return within_freeze_budget(context);
+  // Sealed, it goes on only by our word: whatever the kubelet has done, it could not run.
+  if (!is_sealed(context)) {
+    if (Step step = within_freeze_budget(context)) return step;
+  }
+  if (processes == wanted) return std::nullopt;
   if (!context.graceful() && context.observed.source_pod &&
       !is_deleting(*context.observed.source_pod)) {
     return context.fail("SourceNotFrozen", "the source pod's processes are not frozen any more");
@@ -102,6 +94,14 @@ Step commit(Context& context) {
   if (!observed.target_node || !node_is_ready(*observed.target_node)) {
     return context.fail("TargetNotReady",
                         "node " + context.status.target.node + " is not Ready any more");
+  }
+  // A sender that hears nothing lets a frozen pod go before its probes have it killed. Not once it
+  // has said that it will not; so this comes before the commit, and is asked of the very mover that
+  // has frozen the pod.
+  if (!context.graceful()) {
+    api::TaskRequest request = task_request(context, MoverRole::kSender);
+    request.volumes.clear();
+    if (Step step = task(context, MoverRole::kSender, TaskKind::kSeal, request, 0ms)) return step;
   }
   // The point of no return: the status is written with its resource version, so this is one
   // compare-and-swap, and a cancel that came first wins.

@@ -18,6 +18,7 @@ struct Name {
 
 constexpr std::array<Name<TaskKind>, 14> kTaskKinds = {{{TaskKind::kInspect, "inspect"},
                                                         {TaskKind::kFreeze, "freeze"},
+                                                        {TaskKind::kSeal, "seal"},
                                                         {TaskKind::kThaw, "thaw"},
                                                         {TaskKind::kPin, "pin"},
                                                         {TaskKind::kKeep, "keep"},
@@ -218,6 +219,7 @@ json to_json_value(const TaskRequest& request) {
           {"bandwidthBytesPerSecond", request.bandwidth_bytes_per_second},
           {"compression", request.compression},
           {"deadlineSeconds", request.deadline_seconds},
+          {"freezeBudgetMilliseconds", request.freeze_budget_milliseconds},
           {"discard", request.discard},
           {"pass", request.pass},
           {"maxRounds", request.max_rounds},
@@ -278,6 +280,7 @@ Result<TaskRequest> parse_task_request(std::string_view body) {
     request.bandwidth_bytes_per_second = integer(in, "bandwidthBytesPerSecond", int64_t{0});
     request.compression = in.value("compression", "");
     request.deadline_seconds = integer(in, "deadlineSeconds", int64_t{0});
+    request.freeze_budget_milliseconds = integer(in, "freezeBudgetMilliseconds", int64_t{0});
     request.discard = in.value("discard", false);
     request.pass = integer(in, "pass", 0);
     request.max_rounds = integer(in, "maxRounds", 0);

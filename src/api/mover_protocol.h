@@ -14,8 +14,11 @@
 //
 // Which kinds a role knows, and what they do to the node:
 //   sender:   inspect  read only: sizes, entries and file systems of the volumes, the pod's cgroup
-//             freeze   stops every process of the pod (cgroup freezer); undone by thaw
-//             thaw
+//             freeze   stops every process of the pod (cgroup freezer); undone by thaw, or by
+//                      itself once the request's budget is over. Not again after that
+//             seal     from here on the pod is frozen until a thaw, whatever happens; refused by a
+//                      mover that has not frozen it, or has let it go. Before every commit
+//             thaw     ends a dump that runs
 //             pin      holds the pod's emptyDirs through its deletion (bind mounts, mover/pin.h)
 //             keep     once the pod is being deleted: the pins outlive a reboot, too
 //             kill     SIGKILLs every process of the pod's cgroups, thawing if need be; waits for

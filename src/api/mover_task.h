@@ -16,6 +16,7 @@ namespace transship::api {
 enum class TaskKind {
   kInspect,
   kFreeze,
+  kSeal,
   kThaw,
   kPin,
   kKeep,
@@ -82,6 +83,8 @@ struct TaskRequest {
   int64_t bandwidth_bytes_per_second = 0;  // precopy, send; 0 = no limit. May change while it runs
   std::string compression;                 // precopy, send: "", "Auto", "None" or "Zstd"
   int64_t deadline_seconds = 0;            // after which the task fails by itself; 0 = none
+  // freeze: after which the pod goes on by itself, unless it is sealed; 0: it stays frozen
+  int64_t freeze_budget_milliseconds = 0;
   // release by a receiver: also empty the destination PVs (only before the commit); by a sender:
   // also delete the emptyDirs it kept (only after the commit).
   bool discard = false;

@@ -37,13 +37,15 @@ Sender::Sender(const Node& node, TransferConfig config)
       config_(std::move(config)),
       pins_(node, config_.migration_uid),
       placement_(node, config_.migration_uid, "placed-from-pins.json"),
-      memory_(node, config_.migration_uid) {}
+      memory_(node, config_.migration_uid),
+      freeze_(node) {}
 
 std::map<TaskKind, TaskFunction> Sender::tasks() {
   return {
       {TaskKind::kInspect,
        [this](const auto& r, const auto& d, auto& p) { return inspect(r, d, p); }},
       {TaskKind::kFreeze, [this](const auto& r, const auto& d, auto&) { return freeze(r, d); }},
+      {TaskKind::kSeal, [this](const auto& r, const auto&, auto&) { return seal(r); }},
       {TaskKind::kThaw, [this](const auto& r, const auto&, auto&) { return thaw(r); }},
       {TaskKind::kPin, [this](const auto& r, const auto&, auto&) { return pin(r); }},
       {TaskKind::kKeep, [this](const auto& r, const auto&, auto&) { return keep(r); }},
@@ -124,14 +126,18 @@ Status Sender::inspect_memory(const TaskRequest& request, const Deadline& deadli
 
 Status Sender::freeze(const TaskRequest& request, const Deadline& deadline) {
   TRANSSHIP_TRY(require_pod(request));
-  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
-  return cgroups ? cgroups->freeze(deadline) : Status(cgroups.error());
+  return freeze_.freeze(request.pod_uid,
+                        std::chrono::milliseconds(request.freeze_budget_milliseconds), deadline);
+}
+
+Status Sender::seal(const TaskRequest& request) {
+  TRANSSHIP_TRY(require_pod(request));
+  return freeze_.seal(request.pod_uid);
 }
 
 Status Sender::thaw(const TaskRequest& request) {
   TRANSSHIP_TRY(require_pod(request));
-  auto cgroups = PodCgroups::find(node_.cgroup_root(), request.pod_uid);
-  return cgroups ? cgroups->thaw() : Status(cgroups.error());
+  return freeze_.thaw(request.pod_uid);
 }
 
 Status Sender::pin(const TaskRequest& request) {
@@ -158,8 +164,10 @@ Status Sender::dump(const TaskRequest& request, const Deadline& deadline) {
   MutexLock lock(changing_);
   auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
   if (!alone) return alone.error();
-  return MemoryDump(node_, config_.migration_uid, memory_)
-      .run(request.pod_uid, request.containers, deadline);
+  return freeze_.while_frozen(request.pod_uid, deadline, [&](const Deadline& limit) {
+    return MemoryDump(node_, config_.migration_uid, memory_)
+        .run(request.pod_uid, request.containers, limit);
+  });
 }
 
 Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {
@@ -259,11 +267,7 @@ Status Sender::release(const TaskRequest& request, const Deadline& deadline) {
   auto pinned = pins_.pinned_pod();
   if (!pinned) return pinned.error();
   const std::string pod_uid = pinned->value_or(request.pod_uid);
-  if (!pod_uid.empty()) {
-    auto cgroups = PodCgroups::find(node_.cgroup_root(), pod_uid);
-    if (!cgroups) return cgroups.error();
-    TRANSSHIP_TRY(cgroups->thaw());
-  }
+  if (!pod_uid.empty()) TRANSSHIP_TRY(freeze_.thaw(pod_uid));
   TRANSSHIP_TRY(memory_.release());
   TRANSSHIP_TRY(pins_.release(request.discard, deadline));
   TRANSSHIP_TRY(placement_.forget());

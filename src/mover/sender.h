@@ -10,6 +10,7 @@
 #include "mover/node.h"
 #include "mover/pin.h"
 #include "mover/placement.h"
+#include "mover/pod_freeze.h"
 #include "mover/task_board.h"
 
 namespace transship::mover {
@@ -21,11 +22,15 @@ class Sender {
 
   std::map<api::TaskKind, TaskFunction> tasks();
 
+  // Once the tasks have ended: a pod that is frozen, and not sealed, goes on.
+  void end() { freeze_.end(); }
+
  private:
   Status inspect(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
   Status inspect_memory(const api::TaskRequest& request, const Deadline& deadline,
                         TaskProgress& progress);
   Status freeze(const api::TaskRequest& request, const Deadline& deadline);
+  Status seal(const api::TaskRequest& request);
   Status thaw(const api::TaskRequest& request);
   Status pin(const api::TaskRequest& request);
   Status keep(const api::TaskRequest& request);
@@ -56,6 +61,7 @@ class Sender {
   Pins pins_;
   Placement placement_;
   MemoryTrees memory_;
+  PodFreeze freeze_;
   Mutex sending_;
   std::unique_ptr<LiveSession> live_ GUARDED_BY(sending_);
   std::map<std::string, std::string> sent_containers_ GUARDED_BY(sending_);  // their ids

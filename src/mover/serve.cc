@@ -139,6 +139,7 @@ Status serve(const ServeConfig& config) {
   const Pins pins(*node, config.migration_uid);
   wait_for_end(config, service, pins, *signals);
   service.stop();
+  sender.end();
   server->reset();
   return {};
 }

@@ -35,9 +35,9 @@ enum class Ending { kStay, kReleased, kOrphaned };
 Ending ending(const ServeConfig& config, std::chrono::seconds idle, bool released, bool busy,
               bool pins_in_place);
 
-// Serves until SIGTERM or SIGINT (OK: tasks are stopped, pins and frozen processes stay as they
-// are) or until ending() says so. An error only where it could not start. Call from the only
-// thread.
+// Serves until SIGTERM or SIGINT (OK: tasks are stopped, pins stay as they are, and so does a
+// frozen pod that is sealed; one that is not goes on) or until ending() says so. An error only
+// where it could not start. Call from the only thread.
 Status serve(const ServeConfig& config);
 
 }  // namespace transship::mover

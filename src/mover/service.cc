@@ -50,6 +50,7 @@ bool names_source_pod(TaskKind kind) {
   switch (kind) {
     case TaskKind::kInspect:
     case TaskKind::kFreeze:
+    case TaskKind::kSeal:
     case TaskKind::kPin:
     case TaskKind::kKeep:
     case TaskKind::kKill:

@@ -69,9 +69,11 @@ Status check_identifiers(const TaskRequest& request) {
     if (!names.insert(container.name).second)
       return Error{ErrorCode::kInvalid, "container " + container.name + " is named twice"};
   }
-  if (request.deadline_seconds < 0 || request.bandwidth_bytes_per_second < 0) {
+  if (request.deadline_seconds < 0 || request.bandwidth_bytes_per_second < 0 ||
+      request.freeze_budget_milliseconds < 0) {
     return Error{ErrorCode::kInvalid,
-                 "deadlineSeconds and bandwidthBytesPerSecond are not negative"};
+                 "deadlineSeconds, bandwidthBytesPerSecond and freezeBudgetMilliseconds are not "
+                 "negative"};
   }
   return {};
 }
@@ -153,6 +155,10 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
   if (kind != TaskKind::kRelease && tasks_.count(TaskKind::kRelease) != 0) {
     return Error{ErrorCode::kPreconditionFailed, "the mover has been released"};
   }
+  // A pod that is to go on does not wait for its dump.
+  if (const auto dump = tasks_.find(TaskKind::kDump);
+      kind == TaskKind::kThaw && dump != tasks_.end())
+    dump->second.thread.request_stop();
   Task& task = tasks_[kind];
   task.request = request;
   start(kind, task);

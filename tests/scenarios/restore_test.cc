@@ -165,21 +165,107 @@ TEST(MemoryThatCannotBeDumped, GoesOnWhereItIs) {
               HasSubstr("Unsupported proto 262"));
 }
 
-TEST(AFrozenPod, GoesOnBeforeItsLivenessProbeHasItKilled) {
-  Trial run("StatefulSet");
-  for (Object& pod : run.world.all(Kind::kPod)) {
-    Object* kept = run.world.find(Kind::kPod, "default", controller::name_of(pod));
-    if (kept == nullptr) continue;
-    (*kept)["spec"]["containers"][0]["livenessProbe"] = {
-        {"httpGet", {{"port", 80}}}, {"periodSeconds", 1}, {"failureThreshold", 3}};
+// Of a pod with a liveness probe that has it killed when it is frozen for three seconds.
+class AFrozenPod : public ::testing::Test {
+ protected:
+  static constexpr int kAway = 80;  // ticks: four seconds
+  static Trial begun(const char* part) {
+    Trial run("StatefulSet");
+    run.world.trees = {"layer.db"};
+    if (std::string(part) == "memory") run.world.trees = {"layer.db", "memory.db", "shm.pod"};
+    for (Object& pod : run.world.all(Kind::kPod)) {
+      Object* kept = run.world.find(Kind::kPod, "default", controller::name_of(pod));
+      (*kept)["spec"]["containers"][0]["livenessProbe"] = {
+          {"httpGet", {{"port", 80}}}, {"periodSeconds", 1}, {"failureThreshold", 3}};
+    }
+    run.world.apply_migration("m", to_b({{"state", {{part, "Include"}}}}));
+    return run;
   }
+  // Where it has arrived or gone on, whole.
+  static void expect_one_of_it(Trial& run) {
+    const bool committed = run.world.condition("m", "Committed") == "True/Committed";
+    EXPECT_EQ(run.world.workload_node(), committed ? "node-b" : "node-a") << run.story("m");
+    EXPECT_THAT(run.world.violations, IsEmpty());
+    EXPECT_THAT(run.world.leftovers(), IsEmpty());
+  }
+};
+
+TEST_F(AFrozenPod, GoesOnBeforeItsLivenessProbeHasItKilled) {
+  Trial run = begun("containerLayer");
   run.world.sends_stall = true;
-  run.world.apply_migration("m", to_b({{"state", {{"containerLayer", "Include"}}}}));
   ASSERT_TRUE(run.finish("m")) << run.story("m");
   expect_on_source(run, "False/FreezeBudgetExceeded");
   const double downtime = run.world.migration("m")["status"]["downtimeSeconds"].get<double>();
   EXPECT_LT(downtime, 3);
   EXPECT_GT(downtime, 2);
+}
+
+TEST_F(AFrozenPod, GoesOnByItselfWhereNoControllerIsThere) {
+  Trial run = begun("memory");
+  ASSERT_TRUE(run.step_until("m", "Transferred", "True"));
+  for (int i = 0; i < kAway; ++i) run.world.tick();
+  EXPECT_EQ(run.world.workload_node(), "node-a");
+  EXPECT_FALSE(run.world.is_frozen());
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/FreezeBudgetExceeded");
+}
+
+// The commit may have been written, for all that the sender knows.
+TEST_F(AFrozenPod, StaysFrozenOnceItIsSealedHoweverLongTheControllerIsAway) {
+  Trial run = begun("memory");
+  bool sealed = false;
+  run.world.on_task = [&](api::MoverRole, api::TaskKind kind) {
+    sealed = sealed || kind == api::TaskKind::kSeal;
+    return "";
+  };
+  while (!sealed && !run.ended("m")) run.step("m");
+  ASSERT_TRUE(sealed) << run.story("m");
+  EXPECT_NE(run.world.condition("m", "Committed"), "True/Committed");
+  for (int i = 0; i < kAway; ++i) run.world.tick();
+  EXPECT_TRUE(run.world.is_frozen());
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+}
+
+TEST_F(AFrozenPod, IsNotCommittedWhereItCannotBeSealed) {
+  Trial run = begun("memory");
+  run.world.on_task = [](api::MoverRole, api::TaskKind kind) -> std::string {
+    return kind == api::TaskKind::kSeal ? "the pod was not frozen by this mover" : "";
+  };
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/TaskFailed");
+}
+
+TEST_F(AFrozenPod, NeverRunsTwiceWhenTheControllerIsAwayFromAnyMomentOn) {
+  for (const char* part : {"containerLayer", "memory"}) {
+    for (int moment = 0; moment < 120; ++moment) {
+      SCOPED_TRACE(std::string(part) + ": away after step " + std::to_string(moment));
+      Trial run = begun(part);
+      for (int i = 0; i < moment && !run.ended("m"); ++i) run.step("m");
+      for (int i = 0; i < kAway; ++i) run.world.tick();
+      run.restart();
+      ASSERT_TRUE(run.finish("m")) << run.story("m");
+      expect_one_of_it(run);
+    }
+  }
+}
+
+TEST_F(AFrozenPod, NeverRunsTwiceWhateverWriteTheOperatorDiesAtAndIsAwayAfter) {
+  int writes = 0;
+  {
+    Trial reference = begun("memory");
+    ASSERT_TRUE(reference.finish("m"));
+    writes = reference.world.writes;
+  }
+  for (const auto fate : {World::Fate::kRefused, World::Fate::kLost}) {
+    for (int victim = 2; victim <= writes; ++victim) {
+      SCOPED_TRACE("write " + std::to_string(victim) +
+                   (fate == World::Fate::kLost ? ", reply lost" : ", refused"));
+      Trial run = begun("memory");
+      run.finish_dying_at("m", victim, fate, kAway);
+      expect_one_of_it(run);
+    }
+  }
 }
 
 TEST(ARestore, IsRefusedWhereNoNodeHasTheRuntime) {

@@ -55,9 +55,9 @@ struct Trial {
     }
     return false;
   }
-  // As finish(), with the operator dying at the write of that number, and another going on; what
-  // that write was, or empty where it never came.
-  std::string finish_dying_at(const std::string& name, int victim, World::Fate fate) {
+  // As finish(), with the operator dying at the write of that number, and another going on after
+  // `away` ticks; what that write was, or empty where it never came.
+  std::string finish_dying_at(const std::string& name, int victim, World::Fate fate, int away = 0) {
     std::string what;
     bool died = false;
     world.on_write = [&, victim, fate](const std::string& write) {
@@ -69,7 +69,9 @@ struct Trial {
     for (int i = 0; i < 4000 && !ended(name); ++i) {
       const bool before = died;
       step(name);
-      if (died != before) restart();
+      if (died == before) continue;
+      for (int ticks = 0; ticks < away; ++ticks) world.tick();
+      restart();
     }
     for (int i = 0; i < 10; ++i) world.tick();
     world.on_write = [](const std::string&) { return World::Fate::kDone; };

@@ -352,6 +352,7 @@ Result<Object> World::apply_status(const Object& object) {
         text_at(object, {"metadata", "resourceVersion"})) {
       return Error{ErrorCode::kConflict, name + " changed"};
     }
+    check_commit(object["status"]);
     (*kept)["status"] = object["status"];
     touch(*kept);
     return {};
@@ -503,6 +504,7 @@ std::string World::image_id(const std::string& node) const {
 void World::end_pod(const std::string& uid) {
   alive_.erase(uid);
   frozen_.erase(uid);
+  frozen_since_.erase(uid);
 }
 
 void World::run_kubelet(Object& pod) {
@@ -615,6 +617,7 @@ void World::tick() {
   run_controllers();
   bind_claims();
   if (!sends_stall) end_sends();
+  watch_frozen_pods();
   for (auto& [key, pod] : objects_[Kind::kPod]) schedule(pod);
   for (auto& [key, pod] : objects_[Kind::kPod]) run_kubelet(pod);
   for (const Kind kind : {Kind::kPod, Kind::kClaim}) {
@@ -804,15 +807,68 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
   if (kind == TaskKind::kKeep) pinned_.erase(request.pod_uid);
-  if (kind == TaskKind::kFreeze && alive_.count(request.pod_uid) != 0)
-    frozen_.insert(request.pod_uid);
-  if (kind == TaskKind::kThaw) frozen_.erase(request.pod_uid);
+  if (kind == TaskKind::kFreeze) return freeze(mover, request);
+  if (kind == TaskKind::kSeal) return seal(mover, request);
+  if (kind == TaskKind::kThaw) thaw(mover, request.pod_uid);
   if (kind == TaskKind::kKill) end_pod(request.pod_uid);
   if (kind == TaskKind::kRelease && sender) {
     pinned_.erase(request.pod_uid);
-    frozen_.erase(request.pod_uid);
+    thaw(mover, request.pod_uid);
   }
   return "";
+}
+
+std::string World::freeze(Mover& mover, const api::TaskRequest& request) {
+  if (mover.let_go) return "the pod goes on, and is not frozen again by this mover";
+  if (alive_.count(request.pod_uid) == 0) return "the pod has no cgroup";
+  mover.froze = request.pod_uid;
+  if (request.freeze_budget_milliseconds > 0)
+    mover.thaws = now + std::chrono::milliseconds(request.freeze_budget_milliseconds);
+  frozen_.insert(request.pod_uid);
+  return "";
+}
+
+std::string World::seal(Mover& mover, const api::TaskRequest& request) {
+  if (mover.froze != request.pod_uid || mover.let_go || frozen_.count(request.pod_uid) == 0)
+    return "the pod is not frozen by this mover";
+  mover.sealed = true;
+  return "";
+}
+
+void World::thaw(Mover& mover, const std::string& pod_uid) {
+  frozen_.erase(pod_uid);
+  frozen_since_.erase(pod_uid);
+  mover.let_go = true;
+  mover.sealed = false;
+}
+
+// Each sender its own, whatever the operator does; and the kubelet, with the pod's liveness probe.
+void World::watch_frozen_pods() {
+  std::set<std::string> sealed;
+  for (auto& [name, mover] : movers_) {
+    if (mover.sealed) sealed.insert(mover.froze);
+    const bool holds = !mover.froze.empty() && !mover.sealed && !mover.let_go;
+    if (holds && mover.thaws && now >= *mover.thaws) thaw(mover, mover.froze);
+  }
+  for (const Object& pod : all(Kind::kPod)) {
+    if (frozen_.count(uid_of(pod)) == 0 || is_deleting(pod)) continue;
+    const Object& probe = at(list_at(pod, {"spec", "containers"})[0], {"livenessProbe"});
+    if (!probe.is_object()) continue;
+    const WallTime since = frozen_since_.try_emplace(uid_of(pod), now).first->second;
+    const auto budget = std::chrono::seconds(
+        probe["periodSeconds"].get<int>() * (probe["failureThreshold"].get<int>() - 1) + 1);
+    if (now - since >= budget && sealed.count(uid_of(pod)) == 0)
+      violations.push_back("a liveness probe killed the frozen pod " + uid_of(pod));
+  }
+}
+
+void World::check_commit(const Object& status) {
+  for (const Object& item : list_at(status, {"conditions"})) {
+    if (item["type"] != "Committed" || item["status"] != "True") continue;
+    const std::string source = text_at(status, {"source", "podUID"});
+    if (alive_.count(source) != 0 && frozen_.count(source) == 0)
+      violations.push_back("committed while the source runs");
+  }
 }
 
 std::optional<int64_t> World::sending_limit() {

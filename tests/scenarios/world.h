@@ -5,7 +5,8 @@
 // A pod that runs writes a growing number to each of its volumes at every tick, and remembers it as
 // acknowledged. What must never be, is recorded in `violations`: two pods of the workload alive at
 // once, a pod that starts with anything but the last acknowledged numbers, data deleted that nobody
-// has a copy of.
+// has a copy of, a commit while the source runs, a frozen pod that its liveness probe has killed
+// though nobody had sealed it.
 #pragma once
 
 #include <functional>
@@ -42,7 +43,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::string condition(const std::string& name, const std::string& type);  // "True/Reason"
   Object* find(Kind kind, const std::string& ns, const std::string& name);
   std::vector<Object> all(Kind kind);
-  std::string workload_node();           // where it is alive; "" if nowhere
+  std::string workload_node();  // where it is alive; "" if nowhere
+  [[nodiscard]] bool is_frozen() const { return !frozen_.empty(); }
   std::vector<std::string> leftovers();  // what a migration must not leave behind
 
   std::vector<std::string> violations;
@@ -96,6 +98,11 @@ class World : public controller::Cluster, public controller::Movers, public cont
     std::string node;
     std::string seen_pod;
     std::map<api::TaskKind, Task> tasks;
+    // Of a sender: whom it froze, until when it keeps that by itself, and whether for good.
+    std::string froze;
+    std::optional<WallTime> thaws;
+    bool sealed = false;
+    bool let_go = false;
   };
   using Key = std::pair<std::string, std::string>;
 
@@ -116,6 +123,11 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void run_owner();
   std::map<std::string, std::string> volume_keys(const Object& pod);  // volume -> place of its data
   void end_sends();
+  std::string freeze(Mover& mover, const api::TaskRequest& request);
+  std::string seal(Mover& mover, const api::TaskRequest& request);
+  void thaw(Mover& mover, const std::string& pod_uid);
+  void watch_frozen_pods();
+  void check_commit(const Object& status);
   std::string do_task(Mover& mover, api::MoverRole role, api::TaskKind kind,
                       const api::TaskRequest& request, api::TaskState& state);
   std::string place_of(const Mover& mover, const api::MoverVolume& volume,
@@ -128,6 +140,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::map<std::string, int> acknowledged_;  // volume -> number
   std::set<std::string> alive_, frozen_, pinned_, open_gates_, down_;
   std::set<std::string> dumped_, awaits_volumes_, cold_;  // pods by UID
+  std::map<std::string, WallTime> frozen_since_;          // those that a liveness probe looks at
   std::string claimed_;
   std::map<std::string, Mover> movers_;  // by mover name
   int version_ = 1;
