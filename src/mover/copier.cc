@@ -18,6 +18,10 @@ json limits_value(const transfer::ReceiveLimits& limits) {
   return {{"bytes", limits.bytes}, {"entries", limits.entries}, {"heldBytes", limits.held_bytes}};
 }
 
+json tls_value(const transfer::TlsCredentials& tls) {
+  return {{"ca", tls.ca}, {"certificate", tls.certificate}, {"key", tls.key}, {"from", tls.from}};
+}
+
 // The answer's member, as `read` has it.
 template <typename Read>
 auto member(const Result<json>& answer, const char* name, Read read)
@@ -35,7 +39,7 @@ Status status_of(const Result<json>& answer) { return answer ? Status() : answer
 Result<std::unique_ptr<Copier>> Copier::start(const CopierConfig& config) {
   auto process = CopierProcess::start(config);
   if (!process) return process.error();
-  return std::unique_ptr<Copier>(new Copier(std::move(process).value()));
+  return std::unique_ptr<Copier>(new Copier(std::move(process).value(), config.tls));
 }
 
 Result<json> Copier::call(json body, const std::vector<int>& descriptors) {
@@ -74,6 +78,7 @@ Status Copier::begin(const CopierPeer& peer, const std::vector<CopierVolume>& vo
   json body = {{"do", "begin"},
                {"identity", identity_value(peer.identity)},
                {"peerName", peer.name},
+               {"tls", tls_value(tls_)},
                {"host", peer.host},
                {"port", peer.port},
                {"compression", static_cast<int>(options.compression)},
@@ -102,7 +107,11 @@ Result<Copier::Finished> Copier::finish() {
 
 Result<uint16_t> Copier::listen(const std::string& address, uint16_t port,
                                 const std::string& peer_name, const Until& until) {
-  json body = {{"do", "listen"}, {"address", address}, {"port", port}, {"peerName", peer_name}};
+  json body = {{"do", "listen"},
+               {"address", address},
+               {"port", port},
+               {"peerName", peer_name},
+               {"tls", tls_value(tls_)}};
   return member(call_until(std::move(body), until), "port", [](const json& value) {
     return value.is_number_unsigned() ? Result<uint16_t>(value.get<uint16_t>())
                                       : Error{ErrorCode::kCorrupt, "the copier named no port"};

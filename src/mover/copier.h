@@ -72,7 +72,8 @@ class Copier {
   [[nodiscard]] pid_t pid() const { return process_->pid(); }
 
  private:
-  explicit Copier(std::unique_ptr<CopierProcess> process) : process_(std::move(process)) {}
+  Copier(std::unique_ptr<CopierProcess> process, transfer::TlsCredentials tls)
+      : process_(std::move(process)), tls_(std::move(tls)) {}
   Result<nlohmann::json> call(nlohmann::json body, const std::vector<int>& descriptors = {});
   // The call is, from now on, until then.
   Result<nlohmann::json> call_until(nlohmann::json body, const transfer::Until& until,
@@ -80,6 +81,7 @@ class Copier {
                                     const std::vector<int>& descriptors = {});
 
   std::unique_ptr<CopierProcess> process_;
+  const transfer::TlsCredentials tls_;
   transfer::Until until_;
   const transfer::RateLimiter* limiter_ = nullptr;
 };

@@ -14,14 +14,15 @@
 #include "mover/copier_channel.h"
 #include "mover/mount_view.h"
 #include "transfer/rate_limiter.h"
+#include "transfer/tls_credentials.h"
 #include "transfer/until.h"
 
 namespace transship::mover {
 
 struct CopierConfig {
   VolumeAccess access = VolumeAccess::kRead;
-  std::string tls_directory = {};  // empty: it speaks to no peer
-  bool confined = true;            // false: it may do all that its mover may
+  transfer::TlsCredentials tls = {};  // of one that speaks to a peer
+  bool confined = true;               // false: it may do all that its mover may
 };
 
 class CopierProcess {

@@ -26,13 +26,12 @@ using std::chrono::milliseconds;
 constexpr const char* kCommand = "copier";
 constexpr const char* kReads = "read";
 constexpr const char* kConfined = "confined";
-constexpr int kArguments = 8;
+constexpr int kArguments = 7;
 
 // One thread hears the mover, and one does what it says.
 class Program {
  public:
-  Program(CopierChannel channel, std::string tls_directory)
-      : channel_(std::move(channel)), work_(std::move(tls_directory), limiter_) {}
+  explicit Program(CopierChannel channel) : channel_(std::move(channel)), work_(limiter_) {}
 
   // Returns when the mover is gone.
   void run() {
@@ -124,7 +123,7 @@ void set_spill(const char* bound, const char* name) {
 
 Status confine(const CopierConfig& config) {
   if (!config.confined) return {};
-  return enter_sandbox({config.access, config.tls_directory});
+  return enter_sandbox(config.access);
 }
 
 }  // namespace
@@ -135,7 +134,6 @@ std::vector<std::string> copier_arguments(const CopierConfig& config,
           kCommand,
           config.access == VolumeAccess::kRead ? kReads : "write",
           config.confined ? kConfined : "unconfined",
-          config.tls_directory,
           std::string(log::level_name()),
           std::to_string(spill.bound),
           spill.name};
@@ -150,14 +148,13 @@ int run_copier(int argc, char** argv) {
   if (!is_copier(argc, argv)) return EXIT_FAILURE;
   config.access = std::strcmp(argv[2], kReads) == 0 ? VolumeAccess::kRead : VolumeAccess::kWrite;
   config.confined = std::strcmp(argv[3], kConfined) == 0;
-  config.tls_directory = argv[4];
   log::Level level = log::Level::kInfo;
-  log::parse_level(argv[5], level);
+  log::parse_level(argv[4], level);
   log::initialize("transship-mover", level);
   ::signal(SIGPIPE, SIG_IGN);
   // Whatever its mover had open is none of its business.
   ::syscall(SYS_close_range, kCopierSpill + 1, ~0U, 0);
-  set_spill(argv[6], argv[7]);
+  set_spill(argv[5], argv[6]);
   // Its configuration is out of sight later.
   OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, nullptr);
   CopierChannel channel{UniqueFd(kCopierChannel)};
@@ -165,8 +162,7 @@ int run_copier(int argc, char** argv) {
   const Status told =
       channel.send(confined.ok() ? json::object() : json{{"error", to_value(confined.error())}});
   if (!confined.ok() || !told.ok()) return EXIT_FAILURE;
-  const bool shown = config.confined && !config.tls_directory.empty();
-  static Program program(std::move(channel), shown ? kSandboxTls : config.tls_directory);
+  static Program program(std::move(channel));
   program.run();
   // Threads that work are not waited for, and nothing is left to tidy.
   ::_exit(EXIT_SUCCESS);

@@ -24,6 +24,14 @@ transfer::ReceiveLimits limits_of(const json& value) {
   return limits;
 }
 
+transfer::TlsOptions tls_options(const json& body) {
+  transfer::TlsOptions options;
+  const json& tls = body.at("tls");
+  options.credentials = {tls.at("ca"), tls.at("certificate"), tls.at("key"), tls.at("from")};
+  options.expected_name = body.at("peerName");
+  return options;
+}
+
 Result<json> unknown(const std::string& what) {
   return Error{ErrorCode::kInvalid, "a copier does not know how to " + what.substr(0, 40)};
 }
@@ -74,13 +82,6 @@ Result<json> CopierWork::run_known(const std::string& what, CopierJob& job) {
   }
   if (what == "goOn") return done(session_->go_on(job.until, &limiter_));
   return unknown(what);
-}
-
-transfer::TlsOptions CopierWork::tls_options(const json& body) const {
-  transfer::TlsOptions options;
-  options.directory = tls_directory_;
-  options.expected_name = body.at("peerName");
-  return options;
 }
 
 std::vector<transfer::SessionVolume> CopierWork::session_volumes() const {

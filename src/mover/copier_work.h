@@ -34,9 +34,8 @@ struct CopierJob {
 
 class CopierWork {
  public:
-  // `tls_directory` holds its TLS files. `limiter` must outlive it.
-  CopierWork(std::string tls_directory, transfer::RateLimiter& limiter)
-      : tls_directory_(std::move(tls_directory)), limiter_(limiter) {}
+  // `limiter` must outlive it.
+  explicit CopierWork(transfer::RateLimiter& limiter) : limiter_(limiter) {}
 
   // The answer. Never throws: a body without its form is an error.
   Result<nlohmann::json> run(CopierJob job);
@@ -53,9 +52,7 @@ class CopierWork {
   Result<nlohmann::json> write_tar(const CopierJob& job);
   Result<nlohmann::json> read_tar(const CopierJob& job);
   [[nodiscard]] std::vector<transfer::SessionVolume> session_volumes() const;
-  [[nodiscard]] transfer::TlsOptions tls_options(const nlohmann::json& body) const;
 
-  const std::string tls_directory_;
   transfer::RateLimiter& limiter_;
   std::vector<HandedVolume> volumes_;
   std::vector<Counters> counters_;

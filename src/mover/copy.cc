@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "api/mover_protocol.h"
@@ -53,56 +52,18 @@ Status check_apart(const std::string& from, const std::string& to) {
   return Error{ErrorCode::kInvalid, to + " lies in " + from + ": choose a place outside of it"};
 }
 
-// The TLS material of both ends, in memory-backed storage; gone with it.
-class Credentials {
- public:
-  static Result<std::unique_ptr<Credentials>> make(const std::string& uid) {
+// Both ends' keys, in memory alone.
+struct Credentials {
+  transfer::TlsCredentials sender;
+  transfer::TlsCredentials receiver;
+
+  static Result<Credentials> make(const std::string& uid) {
+    const std::string from = "the copy's certificates";
     auto made = pki::make_certificates(uid, kEpoch, kValid);
     if (!made) return made.error();
-    std::error_code none;
-    const fs::path parent =
-        fs::is_directory("/dev/shm", none) ? fs::path("/dev/shm") : fs::temp_directory_path();
-    const std::string name = "transship-copy-" + std::to_string(::getpid()) +
-                             "-XX"
-                             "XX"
-                             "XX";
-    std::string pattern = (parent / name).string();
-    if (::mkdtemp(pattern.data()) == nullptr) return errno_error("make " + pattern, errno);
-    auto credentials = std::make_unique<Credentials>(pattern);
-    TRANSSHIP_TRY(credentials->write("sender", made->ca, made->sender));
-    TRANSSHIP_TRY(credentials->write("receiver", made->ca, made->receiver));
-    return credentials;
+    return Credentials{{made->ca, made->sender.certificate, made->sender.key, from},
+                       {made->ca, made->receiver.certificate, made->receiver.key, from}};
   }
-  explicit Credentials(fs::path top) : top_(std::move(top)) {}
-  ~Credentials() {
-    std::error_code ignored;
-    fs::remove_all(top_, ignored);
-  }
-  Credentials(const Credentials&) = delete;
-  Credentials& operator=(const Credentials&) = delete;
-
-  [[nodiscard]] std::string directory(api::MoverRole role) const {
-    return (top_ / std::string(api::to_string(role))).string();
-  }
-
- private:
-  Status write(const std::string& role, const std::string& ca, const pki::KeyPair& pair) const {
-    const fs::path directory = top_ / role;
-    std::error_code failed;
-    fs::create_directory(directory, failed);
-    if (failed) return Error{ErrorCode::kInternal, "make " + directory.string()};
-    for (const auto& [name, text] : {std::pair<const char*, const std::string&>{"ca.crt", ca},
-                                     {"tls.crt", pair.certificate},
-                                     {"tls.key", pair.key}}) {
-      std::ofstream file(directory / name, std::ios::binary);
-      if (!(file << text) || !file.flush()) {
-        return Error{ErrorCode::kInternal, "write " + (directory / name).string()};
-      }
-    }
-    return {};
-  }
-
-  fs::path top_;
 };
 
 // For both copiers: each has a file of its own.
@@ -138,7 +99,6 @@ Result<UniqueFd> view_of(const UniqueFd& directory, const std::string& path, Vol
 // Both ends of a copy.
 struct Ends {
   std::string uid;
-  std::unique_ptr<Credentials> credentials;
   UniqueFd from;
   UniqueFd to;
   std::unique_ptr<Copier> sender;
@@ -169,11 +129,11 @@ Result<Ends> Ends::start(const CopyOptions& options) {
   ends.uid = "copy-" + std::to_string(::getpid());
   auto credentials = Credentials::make(ends.uid);
   if (!credentials) return credentials.error();
-  ends.credentials = std::move(credentials).value();
   for (const api::MoverRole role : {api::MoverRole::kSender, api::MoverRole::kReceiver}) {
     const bool sends = role == api::MoverRole::kSender;
-    auto copier = Copier::start({sends ? VolumeAccess::kRead : VolumeAccess::kWrite,
-                                 ends.credentials->directory(role), options.confined});
+    auto copier =
+        Copier::start({sends ? VolumeAccess::kRead : VolumeAccess::kWrite,
+                       sends ? credentials->sender : credentials->receiver, options.confined});
     if (!copier) return copier.error();
     (sends ? ends.sender : ends.receiver) = std::move(copier).value();
   }
@@ -256,7 +216,7 @@ Result<transfer::Summary> export_tree(const std::string& from, int to, const std
   if (!directory) return directory.error();
   auto view = view_of(*directory, from, VolumeAccess::kRead, confined);
   if (!view) return view.error();
-  auto copier = Copier::start({VolumeAccess::kRead, "", confined});
+  auto copier = Copier::start({VolumeAccess::kRead, {}, confined});
   if (!copier) return copier.error();
   return (*copier)->write_tar(view->get(), to, name);
 }
@@ -267,7 +227,7 @@ Result<transfer::Summary> import_tree(int from, const std::string& name, const s
   if (!directory) return directory.error();
   auto view = view_of(*directory, to, VolumeAccess::kWrite, confined);
   if (!view) return view.error();
-  auto copier = Copier::start({VolumeAccess::kWrite, "", confined});
+  auto copier = Copier::start({VolumeAccess::kWrite, {}, confined});
   if (!copier) return copier.error();
   return (*copier)->read_tar(from, name, view->get());
 }

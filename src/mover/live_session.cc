@@ -30,7 +30,9 @@ milliseconds since(steady_clock::time_point began) {
 Result<std::unique_ptr<LiveSession>> LiveSession::open(
     const TransferConfig& config, const std::string& host, transfer::Compression compression,
     std::vector<OpenVolume> volumes, const Deadline& deadline, TaskProgress& progress) {
-  auto copier = Copier::start({VolumeAccess::kRead, config.tls_directory});
+  auto tls = transfer::read_tls_credentials(config.tls_directory);
+  if (!tls) return tls.error();
+  auto copier = Copier::start({VolumeAccess::kRead, std::move(tls).value()});
   if (!copier) return copier.error();
   auto counters = SharedCounters::make(volumes.size());
   if (!counters) return counters.error();

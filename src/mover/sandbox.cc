@@ -45,7 +45,7 @@ Result<UniqueFd> make_root() {
 }
 
 Status make_points(int root) {
-  for (const char* directory : {"proc", "proc/self", "proc/self/fd", "tls"}) {
+  for (const char* directory : {"proc", "proc/self", "proc/self/fd"}) {
     if (::mkdirat(root, directory, 0555) != 0) return refused(std::string("make ") + directory);
   }
   const UniqueFd file(::openat(root, "proc/self/status", O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
@@ -82,7 +82,7 @@ Status go_into(const UniqueFd& root) {
   return {};
 }
 
-Status hide_files(const Sandbox& sandbox) {
+Status hide_files() {
   if (::unshare(CLONE_NEWNS) != 0) return refused("make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
     return refused("make the mounts private");
@@ -91,16 +91,12 @@ Status hide_files(const Sandbox& sandbox) {
   if (!descriptors) return descriptors.error();
   auto status = taken("/proc/self/status");
   if (!status) return status.error();
-  Result<UniqueFd> tls = UniqueFd();
-  if (!sandbox.tls_directory.empty()) tls = taken(sandbox.tls_directory);
-  if (!tls) return tls.error();
   auto root = make_root();
   if (!root) return root.error();
   TRANSSHIP_TRY(make_points(root->get()));
   TRANSSHIP_TRY(go_into(*root));
   TRANSSHIP_TRY(show(*descriptors, root->get(), "proc/self/fd"));
   TRANSSHIP_TRY(show(*status, root->get(), "proc/self/status"));
-  if (tls->valid()) TRANSSHIP_TRY(show(*tls, root->get(), "tls"));
   mount_attr fixed{};
   fixed.attr_set = MOUNT_ATTR_RDONLY;
   if (::mount_setattr(root->get(), "", AT_EMPTY_PATH, &fixed, sizeof fixed) != 0)
@@ -110,9 +106,9 @@ Status hide_files(const Sandbox& sandbox) {
 
 }  // namespace
 
-Status enter_sandbox(const Sandbox& sandbox) {
-  TRANSSHIP_TRY(hide_files(sandbox));
-  const bool writes = sandbox.access == VolumeAccess::kWrite;
+Status enter_sandbox(VolumeAccess access) {
+  TRANSSHIP_TRY(hide_files());
+  const bool writes = access == VolumeAccess::kWrite;
   const Status kept =
       keep_capabilities(writes ? writing_capabilities() : reading_capabilities(), /*locked=*/true);
   if (!kept.ok()) return Error{ErrorCode::kPreconditionFailed, kept.error().message};

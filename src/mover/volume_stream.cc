@@ -120,7 +120,10 @@ Status receive_volumes(const TransferConfig& config, const TaskRequest& request,
   for (size_t i = 0; i < volumes.size(); ++i)
     follow_receiving(progress, volumes[i].name, counters->at(i));
   const bool direct = request.archive_directory.empty();
-  auto copier = Copier::start({VolumeAccess::kWrite, direct ? config.tls_directory : ""});
+  Result<transfer::TlsCredentials> tls = transfer::TlsCredentials();
+  if (direct) tls = transfer::read_tls_credentials(config.tls_directory);
+  if (!tls) return tls.error();
+  auto copier = Copier::start({VolumeAccess::kWrite, std::move(tls).value()});
   if (!copier) return copier.error();
   return direct ? receive_direct(config, **copier, volumes, *counters, deadline, progress)
                 : read_archives(config, request, **copier, volumes, *counters, deadline, progress);

@@ -11,12 +11,13 @@
 
 #include "base/result.h"
 #include "transfer/byte_stream.h"
+#include "transfer/tls_credentials.h"
 #include "transfer/until.h"
 
 namespace transship::transfer {
 
 struct TlsOptions {
-  std::string directory;      // holds ca.crt, tls.crt, tls.key (PEM)
+  TlsCredentials credentials;
   std::string expected_name;  // the DNS SAN the peer must carry
   std::chrono::milliseconds handshake_timeout{10'000};
   std::chrono::milliseconds idle_timeout{
@@ -69,8 +70,8 @@ class TlsStream final : public Sink, public Source {
 // Waits for a peer that completes the handshake.
 class TlsListener {
  public:
-  // `address` is an IP address ("0.0.0.0", "::"); port 0 takes a free one. kInvalid where the PEM
-  // files cannot be used.
+  // `address` is an IP address ("0.0.0.0", "::"); port 0 takes a free one. kInvalid where the
+  // credentials cannot be used.
   static Result<TlsListener> listen(const std::string& address, uint16_t port,
                                     const TlsOptions& options);
   ~TlsListener();

@@ -2,6 +2,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "transfer/socket_bio.h"
@@ -36,6 +38,56 @@ Error unusable(const std::string& file) {
   return {ErrorCode::kInvalid, "cannot use " + file + ": " + queued_errors()};
 }
 
+struct Free {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+  void operator()(X509* certificate) const { X509_free(certificate); }
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+using Certificate = std::unique_ptr<X509, Free>;
+
+// Nobody is asked for the password of a key that has one.
+int no_password(char*, int, int, void*) { return 0; }
+
+// Calls `use` with each certificate of the text. False where there is none, or something else is
+// amiss; the error queue says what.
+template <typename Use>
+bool each_certificate(const std::string& text, Use use) {
+  const std::unique_ptr<BIO, Free> pem(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  for (int count = 0; pem; ++count) {
+    Certificate next(PEM_read_bio_X509(pem.get(), nullptr, no_password, nullptr));
+    if (!next) {
+      // How the end of the text is told.
+      if (count == 0 || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) return false;
+      ERR_clear_error();
+      return true;
+    }
+    if (!use(std::move(next), count)) return false;
+  }
+  return false;
+}
+
+bool trust(SSL_CTX* context, const std::string& authorities) {
+  return each_certificate(authorities, [context](const Certificate& one, int) {
+    return X509_STORE_add_cert(SSL_CTX_get_cert_store(context), one.get()) == 1;
+  });
+}
+
+bool show(SSL_CTX* context, const std::string& chain) {
+  return each_certificate(chain, [context](const Certificate& one, int number) {
+    return number == 0 ? SSL_CTX_use_certificate(context, one.get()) == 1
+                       : SSL_CTX_add1_chain_cert(context, one.get()) == 1;
+  });
+}
+
+bool use_key(SSL_CTX* context, const std::string& text) {
+  const std::unique_ptr<BIO, Free> pem(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  if (!pem) return false;
+  const std::unique_ptr<EVP_PKEY, Free> key(
+      PEM_read_bio_PrivateKey(pem.get(), nullptr, no_password, nullptr));
+  return key && SSL_CTX_use_PrivateKey(context, key.get()) == 1 &&
+         SSL_CTX_check_private_key(context) == 1;
+}
+
 }  // namespace
 
 Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
@@ -53,16 +105,10 @@ Result<SslContext> make_tls_context(const TlsOptions& options, bool server) {
   SSL_CTX_set_num_tickets(context.get(), 0);
   SSL_CTX_set_read_ahead(context.get(), 1);
   SSL_CTX_set_default_read_buffer_len(context.get(), size_t{256} << 10U);
-  const std::string ca = options.directory + "/ca.crt";
-  const std::string certificate = options.directory + "/tls.crt";
-  const std::string key = options.directory + "/tls.key";
-  if (SSL_CTX_load_verify_locations(context.get(), ca.c_str(), nullptr) != 1) return unusable(ca);
-  if (SSL_CTX_use_certificate_chain_file(context.get(), certificate.c_str()) != 1)
-    return unusable(certificate);
-  if (SSL_CTX_use_PrivateKey_file(context.get(), key.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context.get()) != 1) {
-    return unusable(key);
-  }
+  const TlsCredentials& credentials = options.credentials;
+  if (!trust(context.get(), credentials.ca)) return unusable(credentials.from + "/ca.crt");
+  if (!show(context.get(), credentials.certificate)) return unusable(credentials.from + "/tls.crt");
+  if (!use_key(context.get(), credentials.key)) return unusable(credentials.from + "/tls.key");
   return context;
 }
 

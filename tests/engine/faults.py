@@ -2,7 +2,9 @@
 attributes and devices that are a matter of policy, bombs."""
 
 import os
+import re
 import shlex
+import signal
 import subprocess
 
 import hostile
@@ -195,6 +197,26 @@ exec {copy}
                 pass  # it has ended
         return False
 
+    def killed(bench):
+        """A copy that is killed, with both of its ends at rest between two rounds, leaves no keys and no process."""
+        source, target, temporary, said = bench.place("tmpfs"), bench.place("tmpfs"), bench.place("tmpfs"), bench.place("tmpfs")
+        os.mkdir(source)
+        os.mkdir(temporary)
+        hostile.make_many(f"{source}/many", 100)
+        mark = f"TRANSSHIP_TEST_OF={os.getpid()}-{source}"
+        result = command("env", mark, f"TMPDIR={temporary}", mover, "copy", source, target, "--rounds", "2", "--between",
+                         f"(echo $PPID; ls -A /dev/shm /tmp {temporary}) >{said}; kill -9 $PPID", timeout=120)
+        expect(result.returncode == -signal.SIGKILL, f"status {result.returncode}: {result.text}")
+        while running(mark):
+            pass
+        with open(said, encoding="utf-8", errors="surrogateescape") as file:
+            pid, *during = file.read().split()
+        for name in (*during, *os.listdir("/dev/shm"), *os.listdir("/tmp"), *os.listdir(temporary)):
+            mine = "transship" in name and pid in re.findall(r"\d+", name)
+            expect(not mine, f"it made {name}")
+        must(mover, "copy", "--resume", source, target)
+        same(source, target)
+
     def two_steps(bench, kind):
         """A first session plants a link, a second one has a directory and files there: nothing outside is touched."""
         outside, target = bench.place(kind), bench.place(kind)
@@ -303,6 +325,7 @@ exec {copy}
         yield f"policy.no-owners-{form}", lambda bench, form=form: not_allowed(bench, form, "chown", "./")
         yield f"bomb.endless-file-{form}", lambda bench, form=form: huge_source(bench, form)
     yield "disk.hung", hung
+    yield "killed.no-keys", killed
     yield "retry.planted-link-tmpfs", lambda bench: two_steps(bench, "tmpfs")
     yield "retry.planted-link-ext4", lambda bench: two_steps(bench, "ext4")
     for name in BOMBS:

@@ -55,8 +55,8 @@ void try_files() {
 }
 
 void try_calls() {
-  tell("mount", ::mount("none", "/tls", "tmpfs", 0, nullptr));
-  tell("umount", ::umount2("/tls", MNT_DETACH));
+  tell("mount", ::mount("none", "/proc", "tmpfs", 0, nullptr));
+  tell("umount", ::umount2("/proc/self/fd", MNT_DETACH));
   tell("unshare", ::unshare(CLONE_NEWNS));
   tell("setns", ::setns(kVolume, CLONE_NEWNS));
   tell("chroot", ::chroot("/"));
@@ -98,9 +98,8 @@ void try_calls() {
 
 int run_sandbox_probe(int argc, char** arguments) {
   if (argc != 3) return 2;
-  Sandbox sandbox;
-  if (std::string_view(arguments[2]) == "write") sandbox.access = VolumeAccess::kWrite;
-  const Status entered = enter_sandbox(sandbox);
+  const bool writes = std::string_view(arguments[2]) == "write";
+  const Status entered = enter_sandbox(writes ? VolumeAccess::kWrite : VolumeAccess::kRead);
   if (!entered.ok()) {
     std::fprintf(stderr, "%s\n", entered.error().message.c_str());
     return 1;

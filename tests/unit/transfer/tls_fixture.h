@@ -23,12 +23,14 @@ class TlsTest : public ::testing::Test {
     listen(receiver_options());
   }
 
-  [[nodiscard]] TlsOptions sender_options() const {
-    return {scratch_.path("sender"), "m.receiver.1"};
+  // Of who has the credentials of this name.
+  [[nodiscard]] TlsOptions options(const std::string& name, const std::string& peer) const {
+    auto credentials = read_tls_credentials(scratch_.path(name));
+    EXPECT_TRUE(credentials.ok()) << credentials.error().message;
+    return {std::move(credentials).value(), peer};
   }
-  [[nodiscard]] TlsOptions receiver_options() const {
-    return {scratch_.path("receiver"), "m.sender.1"};
-  }
+  [[nodiscard]] TlsOptions sender_options() const { return options("sender", "m.receiver.1"); }
+  [[nodiscard]] TlsOptions receiver_options() const { return options("receiver", "m.sender.1"); }
 
   void listen(const TlsOptions& options) {
     auto listener = TlsListener::listen("127.0.0.1", 0, options);

@@ -142,7 +142,7 @@ TEST_F(TlsTest, StrangersAreDroppedAndDoNotHinder) {
   auto accepted = accept();
   std::vector<std::unique_ptr<TlsStream>> strangers;
   for (const char* name : {"foreign", "elder", "wild", "expired"}) {
-    auto stranger = connect({scratch_.path(name), "m.receiver.1"});
+    auto stranger = connect(options(name, "m.receiver.1"));
     if (!stranger.ok()) continue;  // TLS 1.3: a client learns only later that it was refused
     std::array<std::byte, 1> buffer{};
     EXPECT_FALSE((*stranger)->read(buffer).ok()) << name;
@@ -184,7 +184,7 @@ TEST_F(TlsTest, AServerThatNeverShakesHandsTimesOut) {
 
 TEST_F(TlsTest, AnExpiredReceiverIsRefused) {
   authority_.issue(scratch_.path("expired"), "m.receiver.1", -30);
-  listen({scratch_.path("expired"), "m.sender.1"});
+  listen(options("expired", "m.sender.1"));
   std::stop_source stop;
   auto accepted = accept({stop.get_token(), {}});
   auto connected = connect(sender_options());
@@ -213,11 +213,19 @@ TEST_F(TlsTest, WhoNeverEndsItsHandshakeIsDropped) {
 }
 
 TEST_F(TlsTest, UnusableFilesAreNamed) {
-  shell(scratch_.path(), "cp -r sender broken; echo x >broken/tls.key");
-  auto connected = connect({scratch_.path("broken"), "m.receiver.1"});
-  ASSERT_FALSE(connected.ok());
-  EXPECT_EQ(connected.error().code, ErrorCode::kInvalid);
-  EXPECT_NE(connected.error().message.find("broken/tls.key"), std::string::npos);
+  for (const std::string file : {"ca.crt", "tls.crt", "tls.key"}) {
+    shell(scratch_.path(), "rm -rf broken; cp -r sender broken; echo x >broken/" + file);
+    auto connected = connect(options("broken", "m.receiver.1"));
+    ASSERT_FALSE(connected.ok()) << file;
+    EXPECT_EQ(connected.error().code, ErrorCode::kInvalid);
+    EXPECT_NE(connected.error().message.find("broken/" + file), std::string::npos)
+        << connected.error().message;
+    shell(scratch_.path(), "head -c 70000 /dev/zero >broken/" + file);
+    const auto large = read_tls_credentials(scratch_.path("broken"));
+    ASSERT_FALSE(large.ok()) << file;
+    EXPECT_EQ(large.error().code, ErrorCode::kInvalid) << large.error().message;
+  }
+  EXPECT_EQ(read_tls_credentials(scratch_.path("none")).error().code, ErrorCode::kNotFound);
 }
 
 }  // namespace
