@@ -94,6 +94,8 @@ std::string encode_records(const EntryHeader& header) {
     append_pax_record(text, pax::kFlags, flag_names(entry.attributes.flags));
   if (entry.attributes.project != 0)
     append_pax_record(text, pax::kProject, std::to_string(entry.attributes.project));
+  if (header.volume_project != 0)
+    append_pax_record(text, pax::kVolumeProject, std::to_string(header.volume_project));
   if (entry.kind == EntryKind::kSocket) append_pax_record(text, pax::kType, "socket");
   if (header.linkable) append_pax_record(text, pax::kLinkable, "1");
   if (header.previous) append_pax_record(text, pax::kPrevious, to_hex(*header.previous));

@@ -23,6 +23,7 @@ struct EndRecord {
 struct EntryHeader {
   Entry entry;
   std::optional<std::string> hard_link;    // the path of an earlier entry; no data follows
+  uint32_t volume_project = 0;             // the first entry only: the root's project id
   bool linkable = false;                   // later entries may be hard links to this one
   bool sparse = false;                     // a map precedes the data
   int64_t stored_bytes = 0;                // of map and data, without the padding

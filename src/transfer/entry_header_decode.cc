@@ -66,6 +66,8 @@ bool take_vendor_record(std::string_view key, std::string_view value, EntryHeade
     header.entry.kind = EntryKind::kSocket;
   } else if (key == pax::kProject) {
     return parse_id(value, header.entry.attributes.project);
+  } else if (key == pax::kVolumeProject) {
+    return parse_id(value, header.volume_project);
   } else if (key == pax::kLinkable) {
     header.linkable = true;
   } else if (key == pax::kPrevious) {

@@ -7,6 +7,7 @@
 #include "transfer/batch_workers.h"
 #include "transfer/directory_handles.h"
 #include "transfer/frames.h"
+#include "transfer/project_ids.h"
 #include "transfer/wire.h"
 
 namespace transship::transfer {
@@ -24,9 +25,9 @@ struct FileItem {
 class FileSender {
  public:
   struct Options {
-    bool final = false;    // what is not as it was when it was looked at is an error (kConflict)
-    int64_t block = 0;     // bytes (BlockMap)
-    bool projects = true;  // project ids are carried
+    bool final = false;  // what is not as it was when it was looked at is an error (kConflict)
+    int64_t block = 0;   // bytes (BlockMap)
+    ProjectIds projects;
     XattrScope xattrs = XattrScope::kVolume;
     Until until;
     Progress* progress = nullptr;

@@ -74,7 +74,7 @@ std::string message_body(const std::vector<std::string>& fields);
 // Gathered, where it is small.
 Status write_frame(TlsStream& stream, FrameKind kind, std::string_view payload);
 Status write_message(TlsStream& stream, const Message& message);
-inline constexpr uint32_t kSessionVersion = 6;
+inline constexpr uint32_t kSessionVersion = 7;
 
 // What the other end said with kFailed.
 Error failure_of(const Message& message);

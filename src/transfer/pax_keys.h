@@ -22,6 +22,7 @@ inline constexpr std::string_view kSparseSize = "GNU.sparse.realsize";
 inline constexpr std::string_view kXattr = "SCHILY.xattr.";
 inline constexpr std::string_view kFlags = "SCHILY.fflags";
 inline constexpr std::string_view kProject = "TRANSSHIP.project";
+inline constexpr std::string_view kVolumeProject = "TRANSSHIP.volume.project";
 inline constexpr std::string_view kType = "TRANSSHIP.type";
 inline constexpr std::string_view kLinkable = "TRANSSHIP.linkable";
 inline constexpr std::string_view kPrevious = "TRANSSHIP.previous.sha256";

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "transfer/frames.h"
 #include "transfer/held_frames.h"
+#include "transfer/project_ids.h"
 #include "transfer/round_receiver.h"
 #include "transfer/session.h"
 #include "transfer/session_header.h"
@@ -86,11 +87,24 @@ class ReceiveSession {
     const bool held = options_.resume || (begun() && !receivers_.empty() && receivers_[0]);
     id_ = header->id;
     order_ = header->order;
-    TRANSSHIP_TRY(say({FrameKind::kAccepted, {held ? "held" : "new"}}));
+    auto accepted = accept(held);
+    if (!accepted) return accepted.error();
+    TRANSSHIP_TRY(say(*accepted));
     for (size_t i = 0; i < order_.size(); ++i)
       TRANSSHIP_TRY(prepare(order_[i], header->announced[i], held));
     if (held) TRANSSHIP_TRY(tell_held());
     return take_rounds();
+  }
+
+  [[nodiscard]] Result<Message> accept(bool held) const {
+    Message accepted{FrameKind::kAccepted, {held ? "held" : "new"}};
+    for (const size_t index : order_) {
+      const SessionVolume& volume = volumes_[index];
+      auto project = volume.projects ? root_project(volume.directory) : Result<uint32_t>(0U);
+      if (!project) return project.error().during("volume " + volume.name);
+      accepted.fields.push_back(std::to_string(*project));
+    }
+    return accepted;
   }
 
   // Before anything is touched.

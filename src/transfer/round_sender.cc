@@ -18,6 +18,16 @@ void RoundSender::resume(Inventory held) {
   source_.resume(std::move(held));
 }
 
+// The source's counts as it was at first: whoever changes it later changes one id among others.
+Status RoundSender::take_target_project(uint32_t project) {
+  projects_.target = project;
+  if (!projects_.carried || std::exchange(met_, true)) return {};
+  auto own = root_project(root_);
+  if (!own) return own.error();
+  projects_.source = *own;
+  return {};
+}
+
 // What need not be looked into again is what has been done.
 void RoundSender::show_held(Progress& progress) {
   const Inventory& inventory = source_.inventory();

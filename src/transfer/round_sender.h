@@ -21,7 +21,10 @@ class RoundSender {
  public:
   // `root` and `out` must outlive it. `projects`: project ids are carried.
   RoundSender(int root, FrameWriter& out, bool projects, XattrScope xattrs = XattrScope::kVolume)
-      : source_(root), out_(out), root_(root), projects_(projects), xattrs_(xattrs) {}
+      : source_(root), out_(out), root_(root), projects_{projects}, xattrs_(xattrs) {}
+
+  // What the receiver says of its root's project id (0: none), at the beginning of each connection.
+  Status take_target_project(uint32_t project);
 
   // From now on the receiver has this, and nothing else.
   void resume(Inventory held);
@@ -64,7 +67,8 @@ class RoundSender {
   FrameWriter& out_;
   std::optional<DirectoryHandles> handles_;  // this round's
   int root_;
-  bool projects_;
+  ProjectIds projects_;
+  bool met_ = false;  // projects_.source is known
   XattrScope xattrs_;
   bool final_ = false;
   bool resumed_ = false;                    // and no round since

@@ -169,10 +169,11 @@ Status SendSession::greet() {
   TRANSSHIP_TRY(write_message(*stream_, header_of(identity_, id_, volumes_)));
   auto accepted = await(*stream_, FrameKind::kAccepted);
   if (!accepted.ok()) return accepted.error();
-  if (accepted->fields.size() != 1 ||
-      (accepted->fields[0] != "held" && accepted->fields[0] != "new"))
+  const auto& fields = accepted->fields;
+  if (fields.size() != 1 + volumes_.size() || (fields[0] != "held" && fields[0] != "new"))
     return Error{ErrorCode::kCorrupt, "an unexpected session message"};
-  const bool held = accepted->fields[0] == "held";
+  for (size_t i = 0; i < volumes_.size(); ++i) TRANSSHIP_TRY(take_target_project(i, fields[i + 1]));
+  const bool held = fields[0] == "held";
   // A receiver that has begun anew has nothing, whatever one before it had.
   if (!held && !begun_) return {};
   auto inventories = held ? take_held() : std::vector<Inventory>(volumes_.size());
@@ -185,6 +186,14 @@ Status SendSession::greet() {
   if (std::exchange(held_, now) < now) stalled_.reset();
   if (!stalled_ || Clock::now() - *stalled_ < options_.patience) return {};
   return too_long("they break before the receiver has more than it had", options_.patience);
+}
+
+Status SendSession::take_target_project(size_t volume, const std::string& field) {
+  int64_t project = 0;
+  if (!to_count(field, project) || project > UINT32_MAX)
+    return Error{ErrorCode::kCorrupt, "an unexpected session message"};
+  const Status taken = senders_[volume]->take_target_project(static_cast<uint32_t>(project));
+  return taken.ok() ? taken : taken.error().during("volume " + volumes_[volume].name);
 }
 
 Result<std::vector<Inventory>> SendSession::take_held() {

@@ -54,6 +54,7 @@ class SendSession {
   Status persist(const std::function<Status()>& part);
   Status connect();
   Status greet();
+  Status take_target_project(size_t volume, const std::string& field);
   Result<std::vector<Inventory>> take_held();
   [[nodiscard]] bool is_lost(const Error& error) const;
   Status bear(const Error& error);

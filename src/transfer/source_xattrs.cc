@@ -43,10 +43,11 @@ Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directo
   }
 }
 
-Result<bool> take_flags(Node& node, int directory, const std::string& name, bool projects) {
+Result<bool> take_flags(Node& node, int directory, const std::string& name, const ProjectIds& ids) {
   InodeAttributes found;
-  if (!read_attributes({directory, name, node.is_directory(), projects}, found))
-    return errno_error("read the inode flags", errno);
+  const AttributePlace place{directory, name, node.is_directory(), ids.carried};
+  if (!read_attributes(place, found)) return errno_error("read the inode flags", errno);
+  ids.translate(place, found);
   const bool changed = found != node.attributes();
   node.set_attributes(found);
   return changed;

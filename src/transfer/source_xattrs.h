@@ -4,6 +4,7 @@
 #include <string>
 
 #include "transfer/inventory.h"
+#include "transfer/project_ids.h"
 #include "transfer/xattrs.h"
 
 namespace transship::transfer {
@@ -21,8 +22,8 @@ struct XattrsTaken {
 Result<XattrsTaken> take_xattrs(Node& node, const XattrPlace& place, int directory,
                                 const std::string& name, bool final);
 
-// Takes the node's inode flags over, and its project id where ids are carried. Place as above.
-// True: it had others.
-Result<bool> take_flags(Node& node, int directory, const std::string& name, bool projects);
+// Takes over what the target is to have of the inode's flags and project id. Place as above. True:
+// the node had others.
+Result<bool> take_flags(Node& node, int directory, const std::string& name, const ProjectIds& ids);
 
 }  // namespace transship::transfer

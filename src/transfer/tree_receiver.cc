@@ -8,13 +8,17 @@
 namespace transship::transfer {
 
 Result<Received> TreeReceiver::run() {
+  projects_.carried = options_.projects;
+  auto own = options_.projects ? root_project(root_) : Result<uint32_t>(0U);
+  if (!own) return own.error();
+  projects_.target = *own;
   TRANSSHIP_TRY(out_.begin());
   while (true) {
     auto header = in_.read_header();
     if (!header) return header.error();
     TRANSSHIP_TRY(check_previous(*header));
     TRANSSHIP_TRY(count(*header));
-    TRANSSHIP_TRY(check_project(header->entry));
+    TRANSSHIP_TRY(take_projects(*header));
     if (header->end) return receive_end(*header);
     TRANSSHIP_TRY(receive(*header));
   }
@@ -66,11 +70,20 @@ Status TreeReceiver::receive(const EntryHeader& header) {
   return header.linkable ? out_.remember_linkable(entry, index) : Status();
 }
 
-Status TreeReceiver::check_project(const Entry& entry) const {
-  if (options_.projects || (entry.attributes.project == 0 &&
-                            (entry.attributes.flags & InodeAttributes::kProjectInherit) == 0))
-    return {};
-  return corrupt(entry.path, "it has a project id, which is not carried for this volume");
+Status TreeReceiver::take_projects(EntryHeader& header) {
+  Entry& entry = header.entry;
+  const uint32_t project = entry.attributes.project;
+  const bool inherits = (entry.attributes.flags & InodeAttributes::kProjectInherit) != 0;
+  if (!options_.projects && (project != 0 || inherits || header.volume_project != 0))
+    return corrupt(entry.path, "it has a project id, which is not carried for this volume");
+  const bool first = totals_.entries == 1;
+  if (first) projects_.source = header.volume_project;
+  if ((!first && header.volume_project != 0) || (header.end && project != projects_.source))
+    return corrupt(entry.path, "the volume has another project id than its first entry says");
+  const bool directory = entry.kind == EntryKind::kDirectory;
+  const bool opens = directory || entry.kind == EntryKind::kRegular;
+  projects_.translate({-1, opens ? "" : entry.path, directory}, entry.attributes);
+  return {};
 }
 
 Status TreeReceiver::receive_file(const EntryHeader& header) {

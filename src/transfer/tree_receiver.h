@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "transfer/project_ids.h"
 #include "transfer/stream_reader.h"
 #include "transfer/tree.h"
 #include "transfer/tree_writer.h"
@@ -12,7 +13,8 @@ namespace transship::transfer {
 class TreeReceiver {
  public:
   TreeReceiver(int root, Source& source, const ReceiveOptions& options)
-      : options_(options),
+      : root_(root),
+        options_(options),
         in_(source, options_),
         out_(root, options.limits.path_bytes, options.projects) {
     manifest_.projects = options.projects;
@@ -27,15 +29,18 @@ class TreeReceiver {
   Status receive_range(const Entry& entry, int file, const Extent& extent);
   // The SHA-256 of the file before, which its successor's header has.
   Status check_previous(const EntryHeader& header);
-  [[nodiscard]] Status check_project(const Entry& entry) const;
+  // The header's, which become those that the target is to have.
+  Status take_projects(EntryHeader& header);
   Status count(const EntryHeader& header);
   Result<Received> receive_end(const EntryHeader& header);
   Status skip(int64_t count);  // a hole
 
+  int root_;
   ReceiveOptions options_;
   StreamReader in_;
   TreeWriter out_;
   Manifest manifest_;
+  ProjectIds projects_;
   TreeTotals totals_;
   Sha256 content_;
   std::optional<Sha256::Digest> previous_;

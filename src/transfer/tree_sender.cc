@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "transfer/beneath.h"
 #include "transfer/entry_reader.h"
+#include "transfer/project_ids.h"
 
 namespace transship::transfer {
 namespace {
@@ -39,8 +41,12 @@ Error changed_since(const std::string& path) {
 }  // namespace
 
 Result<Summary> TreeSender::run() {
+  auto project = options_.projects ? root_project(root_) : Result<uint32_t>(0U);
+  if (!project) return project.error();
+  volume_project_ = *project;
   TreeWalk walk(root_, {/*strict=*/true, options_.until});
   TRANSSHIP_TRY(walk.run([this](const WalkedEntry& walked) { return send(walked); }));
+  if (root_entry_.attributes.project != *project) return changed_since(".");
   TRANSSHIP_TRY(check_nothing_changed());
   return send_end();
 }
@@ -172,6 +178,7 @@ Status TreeSender::send_link(const WalkedEntry& walked, Link& link) {
 Status TreeSender::send_header(EntryHeader& header) {
   header.previous = previous_;
   previous_.reset();
+  header.volume_project = std::exchange(volume_project_, 0);
   auto bytes = encode_entry_header(header, headers_, kMaxHeader);
   if (!bytes) return bytes.error();
   return out_.write(*bytes);

@@ -52,6 +52,7 @@ class TreeSender {
   SpillMap<uint64_t, Link> links_;      // by inode
   SpillVector<uint64_t> fingerprints_;  // of every entry's stat, in the walk's order
   Entry root_entry_;
+  uint32_t volume_project_ = 0;  // until the first header has it
 };
 
 }  // namespace transship::transfer

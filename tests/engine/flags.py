@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import subprocess
 import sys
 
 import hostile
+import judge
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -103,6 +105,70 @@ os.rename({source!r} + "/projects/single", {source!r} + "/single") if os.environ
             found = must("xfs_io", "-r", "-c", "lsproj", f"{target}/{name}")
             expect(found.endswith("= 1234"), f"{number} {name}: {found}")
 
+    def volume_of_project(bench, project):
+        """A tree whose root hands its id down, as a provisioner has it that counts by them; and one of the target's."""
+        source, target = bench.place("xfs"), bench.place("xfs")
+        for at, own in ((source, project), (target, 1234)):
+            os.mkdir(at)
+            hostile.set_project(at, own, inherit=own != 0)
+        hostile.make_projects(f"{source}/projects")
+        os.symlink("single", f"{source}/link")
+        os.mkfifo(f"{source}/fifo")
+        return source, target
+
+    def own_project(target, source, project):
+        """All is as at the source, but what has its root's id, which has the target's, and hands it down."""
+        wanted = judge.Tree(source)
+        entries = [wanted.root]
+        for entry in entries:
+            entries += entry.children.values()
+            facts = entry.facts
+            if facts["project"] != project or (project == 0 and facts["type"] not in ("file", "directory")):
+                continue
+            facts["project"] = 1234
+            if facts["type"] == "directory":
+                facts["flags"] = " ".join(sorted({*facts["flags"].split(), "projinherit"}))
+        expect(sum(entry.facts["project"] == 1234 for entry in entries) > 3, "nothing has the id")
+        found = judge.compare(wanted, judge.Tree(target))
+        expect(not found, judge.describe(found))
+
+    def target_has_its_own(bench, project):
+        """It stays through rounds in which names come to and go from what hands down this id or others."""
+        source, target = volume_of_project(bench, project)
+        in_rounds(source, target, f"""
+at, turn = {source!r}, int(os.environ["ROUND"])
+unlock(at)
+tree = f"{{at}}/projects/tree"
+write(f"{{tree}}/after/new {{turn}}", b"new")
+write(f"{{at}}/new {{turn}}", b"new")
+if turn == 1:
+    os.rename(f"{{at}}/projects/tree/after/below", f"{{tree}}/below")
+    set_project(f"{{tree}}/of another", {project})
+    set_project(f"{{at}}/new 1", 9)
+    os.mkdir(f"{{at}}/directory")
+else:
+    set_project(f"{{at}}/new 1", {project})
+    os.rename(f"{{at}}/directory", f"{{at}}/projects/moved")
+    os.rename(f"{{at}}/link", f"{{at}}/projects/link")
+""")
+        own_project(target, source, project)
+        # What a broken copy left, or was there at first, is brought on in the same way.
+        hostile.unlock(target)
+        hostile.set_project(f"{target}/new 1", 0)
+        hostile.write(f"{target}/more", b"more")
+        must(mover, "copy", "--resume", source, target)
+        own_project(target, source, project)
+
+    def imported_into_its_own(bench, project):
+        source, target = volume_of_project(bench, project)
+        archive = bench.place("tmpfs")
+        with open(archive, "xb") as file:
+            subprocess.run([mover, "export", source], stdout=file, stderr=subprocess.PIPE, check=True)
+        with open(archive, "rb") as file:
+            result = command(mover, "import", target, stdin=file)
+        expect(result.returncode == 0, result.text)
+        own_project(target, source, project)
+
     def cannot_hold(bench, source_kind, target_kind, what, set_it):
         source, target = bench.place(source_kind), bench.place(target_kind)
         os.makedirs(f"{source}/in/the way")
@@ -118,6 +184,9 @@ os.rename({source!r} + "/projects/single", {source!r} + "/single") if os.environ
     yield "flags.all-is-deleted", all_is_deleted
     yield "projects.between-rounds", projects_between_rounds
     yield "projects.left-out", left_out_projects
+    for project in (42, 0):
+        yield f"projects.target-has-its-own-{project}", lambda bench, project=project: target_has_its_own(bench, project)
+        yield f"projects.imported-into-its-own-{project}", lambda bench, project=project: imported_into_its_own(bench, project)
     for source, target, what, set_it in (
             ("ext4", "tmpfs", "the flag sync", lambda path: hostile.change_flags(path, hostile.SYNC)),
             ("ext4", "tmpfs", "the flag dirsync", lambda path: hostile.change_flags(path, hostile.DIRSYNC)),

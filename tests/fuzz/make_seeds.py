@@ -84,7 +84,7 @@ def sessions():
     def header(*values):
         return frame(b"H", fields(*values))
     volumes = (b"a", b"plain", b"100", b"3", b"b", b"plain", b"0", b"1")
-    whole = header(b"6", b"uid", b"1", bytes(range(16)), *volumes)
+    whole = header(b"7", b"uid", b"1", bytes(range(16)), *volumes)
     root = b"p" + number(0) + metadata(0o040755)
     tree = (place(b"d", 2, 0, b"d") + metadata(0o040755), held_file(3, 2, b"f", b"content"),
             place(b"n", 4, 0, b"link") + metadata(0o120777, (), text(b"f")),
@@ -92,9 +92,9 @@ def sessions():
     large = (held_file(2, 0, b"large", bytes(8192), 4096), b"x" + number(2) + number(0) + number(8192),
              b"k" + number(2) + text(bytes(range(32))))
     yield "header", whole
-    yield "another-order", header(b"6", b"uid", b"1", bytes(16), *volumes[4:], *volumes[:4])
-    yield "another-kind", header(b"6", b"uid", b"1", bytes(16), b"a", b"overlay", *volumes[2:])
-    yield "another-epoch", header(b"6", b"uid", b"2", bytes(16), *volumes)
+    yield "another-order", header(b"7", b"uid", b"1", bytes(16), *volumes[4:], *volumes[:4])
+    yield "another-kind", header(b"7", b"uid", b"1", bytes(16), b"a", b"overlay", *volumes[2:])
+    yield "another-epoch", header(b"7", b"uid", b"2", bytes(16), *volumes)
     yield "held", whole + frame(b"O", root, *tree) + frame(b"E")
     yield "held-in-parts", b"".join(frame(b"O", part) for part in (root, *tree)) + frame(b"E")
     yield "held-blocks", frame(b"O", root, *large) + frame(b"E")

@@ -84,6 +84,21 @@ TEST_F(HostileStream, FlagsAndProjectIdsThatCannotBe) {
   EXPECT_EQ(received.error().code, ErrorCode::kCorrupt) << received.error().message;
 }
 
+TEST_F(HostileStream, TheRootsProjectIdIsWhatTheFirstEntrySays) {
+  const std::string other = "another project id than its first entry says";
+  CraftedStream unannounced;
+  unannounced.add(entry_at("./a", EntryKind::kFifo));
+  expect_refused(unannounced.finish([](EntryHeader& root) { root.entry.attributes.project = 7; }),
+                 other);
+  CraftedStream late;
+  EntryHeader second;
+  second.entry = entry_at("./b", EntryKind::kFifo);
+  second.volume_project = 7;
+  late.add(entry_at("./a", EntryKind::kFifo));
+  late.add_raw(second, "");
+  expect_refused(late.finish([](EntryHeader& root) { root.entry.attributes.project = 7; }), other);
+}
+
 TEST_F(HostileStream, ACraftedSoundOneIsTaken) {
   auto received = receive(sound_stream());
   ASSERT_TRUE(received.ok()) << received.error().message;

@@ -194,6 +194,7 @@ TEST_F(SessionTest, ASenderThatFailsIsNoEndToTheReceiver) {
   make_random_tree(scratch_.path("from/data"), 5);
   add_volume("later");
   outgoing_.back().directory = -1;
+  outgoing_.back().projects = incoming_.back().projects = false;  // it is not looked at before
   auto receiving = std::async(std::launch::async, [&] {
     return receive_session(*receiver_, receiver_identity_, incoming_, options_);
   });
