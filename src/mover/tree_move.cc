@@ -1,6 +1,5 @@
 #include "mover/tree_move.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -13,9 +12,10 @@
 #include <vector>
 
 #include "base/directory_stream.h"
-#include "mover/node.h"
+#include "transfer/beneath.h"
 #include "transfer/entry.h"
 #include "transfer/inode_attributes.h"
+#include "transfer/tree_walk.h"
 
 namespace transship::mover {
 namespace {
@@ -91,38 +91,26 @@ Status copy_flags(int from, int to) {
   return {};
 }
 
-// The directory, opened, if it is one.
-Result<UniqueFd> give_project_to(int directory, const std::string& name, uint32_t project) {
-  struct stat status {};
-  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-    return errno_error("stat " + name, errno);
-  const bool opens = S_ISDIR(status.st_mode) || S_ISREG(status.st_mode);
-  UniqueFd fd(opens ? ::openat(directory, name.c_str(),
-                               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-                    : -1);
-  if (opens && !fd.valid()) return errno_error("open " + name, errno);
-  const transfer::AttributePlace place{opens ? fd.get() : directory, opens ? "" : name,
-                                       S_ISDIR(status.st_mode)};
+// What lies open is changed by its descriptor, all else by its name.
+Status give_project_to(const transfer::WalkedEntry& walked, uint32_t project) {
+  const bool directory = walked.directory >= 0;
+  UniqueFd file;
+  if (S_ISREG(walked.stat.stx_mode)) {
+    auto opened = transfer::open_for_reading(walked.parent, walked.name, 0, walked.path);
+    if (!opened) return opened.error();
+    file = std::move(opened).value();
+  }
+  const int opened = directory ? walked.directory : file.get();
+  const transfer::AttributePlace place{opened >= 0 ? opened : walked.parent,
+                                       opened >= 0 ? "" : walked.name, directory};
   InodeAttributes attributes;
   if (!transfer::read_attributes(place, attributes))
-    return errno_error("read the project id of " + name, errno);
+    return transfer::path_error("read the project id of", walked.path, errno);
   attributes.project = project;
-  if (S_ISDIR(status.st_mode)) attributes.flags |= InodeAttributes::kProjectInherit;
+  if (directory) attributes.flags |= InodeAttributes::kProjectInherit;
   const auto failed = transfer::set_attributes(place, attributes);
-  if (failed && opens) return errno_error("set " + failed->what + " of " + name, failed->error);
-  return S_ISDIR(status.st_mode) ? std::move(fd) : UniqueFd();
-}
-
-// A directory, and what in it is still to get the id.
-struct Level {
-  UniqueFd directory;
-  std::vector<std::string> names;
-};
-
-Result<Level> level_of(UniqueFd directory) {
-  auto names = list_directory(directory.get());
-  if (!names) return names.error();
-  return Level{std::move(directory), std::move(names).value()};
+  if (!failed || opened < 0) return {};
+  return transfer::path_error("set " + failed->what + " of", walked.path, failed->error);
 }
 
 }  // namespace
@@ -160,29 +148,12 @@ Status give_project(int from, int to, const Deadline& deadline) {
   if (!transfer::read_attributes({to, "", /*directory=*/true}, given))
     return errno_error("read the project id of the volume", errno);
   if ((given.flags & InodeAttributes::kProjectInherit) == 0) return {};
-  std::vector<Level> levels;  // a descriptor for each, and for no more
-  auto top = open_beneath(from, ".", /*cross_mounts=*/false);
-  if (!top) return top.error();
-  auto first = level_of(std::move(top).value());
-  if (!first) return first.error();
-  levels.push_back(std::move(first).value());
-  while (!levels.empty()) {
-    TRANSSHIP_TRY(deadline.check("give the content the volume's project id"));
-    Level& level = levels.back();
-    if (level.names.empty()) {
-      levels.pop_back();
-      continue;
-    }
-    const std::string name = std::move(level.names.back());
-    level.names.pop_back();
-    auto inside = give_project_to(level.directory.get(), name, given.project);
-    if (!inside) return inside.error();
-    if (!inside->valid()) continue;
-    auto below = level_of(std::move(inside).value());
-    if (!below) return below.error();
-    levels.push_back(std::move(below).value());
-  }
-  return {};
+  transfer::TreeWalk walk(from, {.strict = false,
+                                 .until = {deadline.stop(), deadline.end()},
+                                 .doing = "give the content the volume's project id"});
+  return walk.run([&](const transfer::WalkedEntry& walked) {
+    return walked.parent < 0 ? Status() : give_project_to(walked, given.project);
+  });
 }
 
 Status copy_root_metadata(int from, int to, timespec modified) {

@@ -5,110 +5,81 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <vector>
 
 #include "base/directory_stream.h"
-#include "base/unique_fd.h"
 #include "mover/node.h"
+#include "transfer/beneath.h"
+#include "transfer/entry.h"
 #include "transfer/entry_metadata.h"
+#include "transfer/tree_walk.h"
 
 namespace transship::mover {
 namespace {
 
 constexpr const char* kLostAndFound = "lost+found";
 
-Error refused(const std::string& name, int error) {
-  if (error == EXDEV || error == EBUSY) {
+Error refused(const std::string& path, int error) {
+  if (error == EBUSY) {
     return Error{ErrorCode::kPreconditionFailed,
-                 "remove " + name + ": something is mounted there; unmount it first"};
+                 "remove " + path + ": something is mounted there; unmount it first"};
   }
-  return errno_error("remove " + name, error);
+  return transfer::path_error("remove", path, error);
 }
 
-// One directory on the way down. A stack of these instead of recursion: trees may be deep.
-struct Level {
-  UniqueFd fd;
-  DirectoryStream stream;
-  std::string name;  // in its parent
-};
-
-Result<Level> descend(int parent, const std::string& name) {
-  auto fd = open_beneath(parent, name, /*cross_mounts=*/false);
-  if (!fd) return fd.error().during("remove " + name);
-  // Immutable or append-only, it would let nothing go.
-  if (const auto failed = transfer::unlock_inode(fd->get(), "", S_IFDIR, /*projects=*/false))
-    return transfer::write_error(*failed, name);
-  auto stream = DirectoryStream::open(fd->get());
-  if (!stream) return stream.error();
-  return Level{std::move(fd).value(), std::move(stream).value(), name};
+// What is no directory.
+Status unlink_entry(int parent, const std::string& name, uint32_t mode, const std::string& path) {
+  if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return {};
+  if (errno != EPERM) return refused(path, errno);
+  if (const auto failed = transfer::unlock_inode(parent, name, mode, /*projects=*/false))
+    return transfer::write_error(*failed, path);
+  return ::unlinkat(parent, name.c_str(), 0) == 0 ? Status() : refused(path, errno);
 }
 
-// Removes `name` if it is no directory; true if it is one, which must be emptied first.
-Result<bool> unlink_or_directory(int parent, const std::string& name) {
-  if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return false;
-  if (errno == EISDIR || errno == EPERM) {
-    struct stat status {};
-    if (::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISDIR(status.st_mode)) {
-      return true;
-    }
-    if (transfer::unlock_inode(parent, name, status.st_mode, /*projects=*/false) ||
-        ::unlinkat(parent, name.c_str(), 0) != 0)
-      return errno_error("remove " + name + " (is it immutable?)", EPERM);
-    return false;
-  }
-  return refused(name, errno);
+// Immutable or append-only, a directory would let nothing go.
+Status unlock_directory(int directory, const std::string& path) {
+  const auto failed = transfer::unlock_inode(directory, "", S_IFDIR, /*projects=*/false);
+  return failed ? transfer::write_error(*failed, path) : Status();
 }
 
-Status empty_below(std::vector<Level>& levels, const Deadline& deadline) {
-  while (!levels.empty()) {
-    TRANSSHIP_TRY(deadline.check("remove files"));
-    Level& level = levels.back();
-    const dirent* entry = level.stream.next();
-    if (!entry) {
-      if (errno != 0) return errno_error("list " + level.name, errno);
-      const std::string name = level.name;
-      levels.pop_back();
-      if (levels.empty()) return {};
-      if (::unlinkat(levels.back().fd.get(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-        return refused(name, errno);
-      }
-      continue;
-    }
-    const std::string name = entry->d_name;
-    auto directory = unlink_or_directory(level.fd.get(), name);
-    if (!directory) return directory.error();
-    if (!*directory) continue;
-    auto below = descend(level.fd.get(), name);
-    if (!below) return below.error();
-    levels.push_back(std::move(below).value());
-  }
-  return {};
+Status remove_directory(int parent, const std::string& name, const std::string& path) {
+  if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
+  return refused(path, errno);
+}
+
+Status visit(const transfer::WalkedEntry& walked) {
+  if (walked.parent < 0) return {};
+  if (walked.directory >= 0) return unlock_directory(walked.directory, walked.path);
+  return unlink_entry(walked.parent, walked.name, walked.stat.stx_mode, walked.path);
 }
 
 }  // namespace
 
 Status empty_directory(int directory, const Deadline& deadline) {
-  std::vector<Level> levels;
-  auto top = descend(directory, ".");
+  auto top = open_beneath(directory, ".", /*cross_mounts=*/false);
   if (!top) return top.error();
-  levels.push_back(std::move(top).value());
-  return empty_below(levels, deadline);
+  TRANSSHIP_TRY(unlock_directory(top->get(), "."));
+  transfer::TreeWalk walk(top->get(), {.strict = false,
+                                       .until = {deadline.stop(), deadline.end()},
+                                       .doing = "remove files",
+                                       .subvolumes = true,
+                                       .on_left = [](const transfer::WalkedEntry& left) {
+                                         return remove_directory(left.parent, left.name, left.path);
+                                       }});
+  const Status walked = walk.run(visit);
+  if (walked.ok() || walked.error().code != ErrorCode::kInvalid) return walked;
+  return Error{ErrorCode::kPreconditionFailed,
+               "remove what is there: " + walked.error().message + "; unmount it first"};
 }
 
 Status remove_tree(int parent, const std::string& name, const Deadline& deadline) {
-  auto directory = unlink_or_directory(parent, name);
-  if (!directory) return directory.error();
-  if (!*directory) return {};
-  std::vector<Level> levels;
-  auto top = descend(parent, name);
-  if (!top) return top.error();
-  levels.push_back(std::move(top).value());
-  TRANSSHIP_TRY(empty_below(levels, deadline));
-  if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-    return refused(name, errno);
-  }
-  return {};
+  struct stat status {};
+  if (::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT ? Status() : Status(refused(name, errno));
+  if (!S_ISDIR(status.st_mode)) return unlink_entry(parent, name, status.st_mode, name);
+  auto top = open_beneath(parent, name, /*cross_mounts=*/false);
+  if (!top) return top.error().during("remove " + name);
+  TRANSSHIP_TRY(empty_directory(top->get(), deadline));
+  return remove_directory(parent, name, name);
 }
 
 Result<bool> is_fresh(int directory) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 
 #include "transfer/entry.h"
 
@@ -69,6 +70,24 @@ Result<UniqueFd> open_for_reading(int directory, const std::string& name, int ex
   // On a mount without devices: one that has a file's name by now is like one without a driver.
   errno = ENXIO;
   return path_error("open", path, errno);
+}
+
+// Some components at a time: the whole path may be longer than PATH_MAX.
+Result<UniqueFd> open_parent_beneath(int root, const std::string& path) {
+  constexpr size_t kPart = 2048;
+  const size_t end = path.rfind('/');
+  std::string_view rest = end == std::string::npos ? "." : std::string_view(path).substr(0, end);
+  UniqueFd at;
+  while (!rest.empty()) {
+    size_t cut = rest.size();
+    if (cut > kPart) cut = rest.rfind('/', kPart);
+    const int from = at.valid() ? at.get() : root;
+    auto next = open_beneath(from, std::string(rest.substr(0, cut)), O_PATH | O_DIRECTORY, path);
+    if (!next) return next;
+    at = std::move(next).value();
+    rest.remove_prefix(cut == rest.size() ? cut : cut + 1);
+  }
+  return at;
 }
 
 Result<struct statx> stat_beneath(int directory, const std::string& name, const std::string& path) {

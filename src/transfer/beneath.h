@@ -22,6 +22,9 @@ Result<UniqueFd> open_beneath(int directory, const std::string& name, int flags,
 Result<UniqueFd> open_for_reading(int directory, const std::string& name, int extra_flags,
                                   const std::string& path);
 
+// The directory that the entry `path` ("./a/b" or "a/b", of any length) is in, by O_PATH.
+Result<UniqueFd> open_parent_beneath(int root, const std::string& path);
+
 // statx of `name` in `directory`, not followed; "" is `directory` itself.
 Result<struct statx> stat_beneath(int directory, const std::string& name, const std::string& path);
 

@@ -43,7 +43,7 @@ Status TreeWalk::run(const Visit& visit) {
   if (!stat) return stat.error();
   TRANSSHIP_TRY(enter(std::move(fd).value(), *stat, path_));
   while (open_.size() > 1 || !open_.back()->names.empty()) {
-    TRANSSHIP_TRY(options_.until.check("read the volume"));
+    TRANSSHIP_TRY(options_.until.check(options_.doing));
     if (open_.back()->names.empty()) {
       TRANSSHIP_TRY(leave());
     } else {
@@ -77,9 +77,16 @@ Status TreeWalk::leave() {
                                            " changed while it was read: is the pod still running?"};
   }
   open_.pop_back();
+  if (!open_.empty() && !open_.back()->fd.valid())
+    TRANSSHIP_TRY(reopen(*open_.back(), left->fd.get()));
+  if (!open_.empty() && options_.on_left) {
+    const std::string name = path_.substr(left->path_length + 1);
+    WalkedEntry entry{path_, name, open_.back()->fd.get()};
+    entry.stat = left->stat;
+    TRANSSHIP_TRY(options_.on_left(entry));
+  }
   path_.resize(left->path_length);
-  if (open_.empty() || open_.back()->fd.valid()) return {};
-  return reopen(*open_.back(), left->fd.get());
+  return {};
 }
 
 // Up by "..", which a rename meanwhile could turn: so it must be the same directory as before.
@@ -112,8 +119,9 @@ Status TreeWalk::visit_next(const Visit& visit) {
 Status TreeWalk::visit_entry(const Visit& visit, const struct statx& stat,
                              const std::string& name) {
   const struct statx& root = open_.front()->stat;
-  if ((stat.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 ||
-      stat.stx_dev_major != root.stx_dev_major || stat.stx_dev_minor != root.stx_dev_minor) {
+  const bool same_device =
+      stat.stx_dev_major == root.stx_dev_major && stat.stx_dev_minor == root.stx_dev_minor;
+  if ((stat.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0 || !(same_device || options_.subvolumes)) {
     return Error{ErrorCode::kInvalid, quoted(path_) +
                                           " is a mount point or of another file system: a volume "
                                           "must be one file system"};

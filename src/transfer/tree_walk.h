@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -31,7 +32,13 @@ class TreeWalk {
     // An entry that vanishes or a directory that changes is an error (kConflict) where true, and
     // passed over where false.
     bool strict = true;
-    Until until;
+    Until until{};
+    std::string_view doing = "read the volume";  // for messages
+    // Subvolumes are walked into, as other directories are.
+    bool subvolumes = false;
+    // Called for each directory but the root when all in it has been visited; may be null. `parent`
+    // is open, `directory` is not.
+    std::function<Status(const WalkedEntry&)> on_left = nullptr;
   };
 
   // `root` is held by the caller and may be O_PATH.

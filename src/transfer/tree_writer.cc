@@ -133,7 +133,7 @@ Result<size_t> TreeWriter::create_link(const std::string& path, const std::strin
     return corrupt(path,
                    "it is a hard link to " + quoted(target) + ", which has not come before it");
   }
-  auto parent = open_parent(target);
+  auto parent = open_parent_beneath(root_, target);
   if (!parent) return parent.error();
   const std::string target_name(split_path(target).name);
   const int own = open_.back()->fd.get();
@@ -147,23 +147,6 @@ Result<size_t> TreeWriter::create_link(const std::string& path, const std::strin
                  quoted(target) + " was replaced while the volume was written"};
   }
   return known->second.index;
-}
-
-// From the root, some components at a time: the whole path may be longer than PATH_MAX.
-Result<UniqueFd> TreeWriter::open_parent(const std::string& path) {
-  constexpr size_t kPart = 2048;
-  std::string_view rest = split_path(path).parent;
-  UniqueFd at;
-  while (!rest.empty()) {
-    size_t cut = rest.size();
-    if (cut > kPart) cut = rest.rfind('/', kPart);
-    const int from = at.valid() ? at.get() : root_;
-    auto next = open_beneath(from, std::string(rest.substr(0, cut)), O_PATH | O_DIRECTORY, path);
-    if (!next) return next;
-    at = std::move(next).value();
-    rest.remove_prefix(cut == rest.size() ? cut : cut + 1);
-  }
-  return at;
 }
 
 Status TreeWriter::leave() {
@@ -205,7 +188,7 @@ Status TreeWriter::lock_all() {
     UniqueFd parent;
     std::string name;
     if (one.path != ".") {
-      auto opened = open_parent(one.path);
+      auto opened = open_parent_beneath(root_, one.path);
       if (!opened) return opened.error();
       parent = std::move(opened).value();
       name = split_path(one.path).name;

@@ -59,7 +59,6 @@ class TreeWriter {
   Status create_directory(const Entry& entry, const std::string& name);
   Status create_node(const Entry& entry, const std::string& name);
   Status leave();
-  Result<UniqueFd> open_parent(const std::string& path);
   void remember_locked(const Entry& entry);
   Status lock_all();
 

@@ -39,6 +39,16 @@ inline std::string read_text(const fs::path& path) {
   return text.str();
 }
 
+// Makes `name` within itself so many times; the last of them.
+inline UniqueFd make_deep(int directory, const std::string& name, int levels) {
+  UniqueFd at(::fcntl(directory, F_DUPFD_CLOEXEC, 0));
+  for (int i = 0; i < levels; ++i) {
+    EXPECT_EQ(::mkdirat(at.get(), name.c_str(), 0755), 0) << std::strerror(errno);
+    at.reset(::openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  return at;
+}
+
 // The whole program moves to a mount namespace of its own, once. False where it may not.
 inline bool enter_own_mounts() {
   static const bool entered = ::unshare(CLONE_NEWNS) == 0 &&

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "mover/locks.h"
 #include "tests/unit/mover/fake_node.h"
@@ -74,6 +75,31 @@ TEST_P(ProjectTest, ContentGetsTheIdThatTheVolumeHandsDown) {
         transfer::read_attributes({fd.get(), "", std::string(name) == "directory/deeper"}, found));
     EXPECT_NE(found.flags & transfer::InodeAttributes::kImmutable, 0) << name;
   }
+}
+
+TEST_P(ProjectTest, LockedBeyondTheLongestPathGetsItToo) {
+  for (const char* name : {"from", "to"}) fs::create_directories(at_ / name);
+  const UniqueFd from = open_directory(at_ / "from");
+  const UniqueFd to = open_directory(at_ / "to");
+  const UniqueFd deep = make_deep(from.get(), std::string(250, 'n'), 20);
+  const UniqueFd file(::openat(deep.get(), "file", O_RDONLY | O_CREAT | O_CLOEXEC, 0600));
+  const transfer::AttributePlace place{file.get()};
+  ASSERT_FALSE(transfer::set_attributes(place, {transfer::InodeAttributes::kImmutable, 0}));
+  const transfer::AttributePlace volume{to.get(), "", /*directory=*/true};
+  ASSERT_FALSE(transfer::set_attributes(volume, {transfer::InodeAttributes::kProjectInherit, 42}));
+  auto locks = find_locks(from.get(), LockScope::kAll);
+  ASSERT_OK(locks);
+  ASSERT_EQ(locks->size(), 1U);
+  // Written down and read again meanwhile.
+  const Locks noted = locks_of(to_value(*locks));
+  ASSERT_OK(take_off(noted, from.get()));
+  ASSERT_OK(take_off(noted, to.get()));
+  ASSERT_OK(give_project(from.get(), to.get(), kNoDeadline));
+  ASSERT_OK(move_children(from.get(), to.get(), kNoDeadline));
+  ASSERT_OK(put_on(noted, to.get()));
+  transfer::InodeAttributes found;
+  ASSERT_TRUE(transfer::read_attributes(place, found));
+  EXPECT_EQ(found, (transfer::InodeAttributes{transfer::InodeAttributes::kImmutable, 42}));
 }
 
 INSTANTIATE_TEST_SUITE_P(On, ProjectTest, ::testing::Values("xfs -q", "ext4 -q -O project"));

@@ -1,6 +1,7 @@
 #include "mover/tree_removal.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 
@@ -46,6 +47,20 @@ TEST_F(TreeRemovalTest, RemovesWhatIsImmutableOrAppendOnly) {
   ASSERT_EQ(std::system(("chattr +a " + at).c_str()), 0);
   ASSERT_OK(remove_tree(open_directory(node_.top()).get(), "tree", kNoDeadline));
   EXPECT_FALSE(fs::exists(tree_));
+}
+
+TEST_F(TreeRemovalTest, DeepTreesTakeFewDescriptors) {
+  fs::create_directories(tree_);
+  const UniqueFd tree = open_directory(tree_);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{200, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  ASSERT_TRUE(make_deep(tree.get(), "directory", 1000).valid());
+  const Status removed = empty_directory(tree.get(), kNoDeadline);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_OK(removed);
+  EXPECT_TRUE(fs::is_empty(tree_));
 }
 
 TEST_F(TreeRemovalTest, NeverGoesIntoAMount) {
