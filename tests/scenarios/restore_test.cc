@@ -175,6 +175,7 @@ class AFrozenPod : public ::testing::Test {
     if (std::string(part) == "memory") run.world.trees = {"layer.db", "memory.db", "shm.pod"};
     for (Object& pod : run.world.all(Kind::kPod)) {
       Object* kept = run.world.find(Kind::kPod, "default", controller::name_of(pod));
+      if (kept == nullptr) continue;
       (*kept)["spec"]["containers"][0]["livenessProbe"] = {
           {"httpGet", {{"port", 80}}}, {"periodSeconds", 1}, {"failureThreshold", 3}};
     }
