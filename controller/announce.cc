@@ -47,8 +47,10 @@ void EventsAndMetrics::tell_conditions(const api::Migration& before,
                             {"status", item.status},
                             {"reason", item.reason},
                             {"message", item.message}});
-    if (item.status == "True" || final_failure) {
-      events_.record(reference(before), final_failure ? "Warning" : "Normal", item.reason,
+    // It asks for somebody's decision (spec.onRestoreFailure).
+    const bool asks = item.type == condition::kRestored && item.reason == "RestoreFailed";
+    if (item.status == "True" || final_failure || asks) {
+      events_.record(reference(before), item.status == "True" ? "Normal" : "Warning", item.reason,
                      action_of(item.type), item.type + ": " + item.message);
     }
   }
@@ -79,6 +81,15 @@ void EventsAndMetrics::count(const api::Migration& before, const api::MigrationS
                           seconds_since(before.status.phase_times.back().second, now));
     }
     metrics_.phase_entered(after.phase);
+  }
+  for (const api::ContainerStatus& container : after.containers) {
+    const auto old = std::find_if(before.status.containers.begin(), before.status.containers.end(),
+                                  [&](const auto& each) { return each.name == container.name; });
+    const bool changed =
+        old == before.status.containers.end() || old->restore != container.restore;
+    const std::string& state = container.restore;
+    if (changed && (state == "Running" || state == "Failed" || state == "ColdStart"))
+      metrics_.restored(state);
   }
   if (after.is_true(condition::kTransferred) && !before.status.is_true(condition::kTransferred)) {
     count_rounds(after);

@@ -31,6 +31,9 @@ struct MigrationMetrics::State {
                           "Attempts that were undone, by reason.")),
         retries(counter(families, "containermigration_retries_total",
                         "Attempts that were made anew, by the reason why the one before failed.")),
+        restores(counter(families, "containermigration_container_restores_total",
+                         "Containers that were to go on with their layer or memory, by what came "
+                         "of it: Running, Failed, ColdStart.")),
         bytes(counter(families, "containermigration_transferred_bytes_total",
                       "Bytes that went to the target, by what they are, and in which round.")),
         downtime(histogram(families, "containermigration_downtime_seconds",
@@ -58,6 +61,7 @@ struct MigrationMetrics::State {
   CounterFamily& transitions;
   CounterFamily& rollbacks;
   CounterFamily& retries;
+  CounterFamily& restores;
   CounterFamily& bytes;
   prometheus::Histogram& downtime;
   HistogramFamily& phase_seconds;
@@ -76,6 +80,8 @@ MigrationMetrics::MigrationMetrics(Registry& registry)
   // From the first scrape on, so that a rate over the first migration is one.
   for (const char* round : {"first", "later", "final"})
     state_->bytes.Add({{"kind", "volume"}, {"round", round}});
+  for (const char* state : {"Running", "Failed", "ColdStart"})
+    state_->restores.Add({{"state", state}});
 }
 MigrationMetrics::~MigrationMetrics() = default;
 
@@ -113,6 +119,10 @@ void MigrationMetrics::rolled_back(std::string_view reason) {
 
 void MigrationMetrics::retried(std::string_view reason) {
   state_->retries.Add({{"reason", std::string(reason)}}).Increment();
+}
+
+void MigrationMetrics::restored(std::string_view state) {
+  state_->restores.Add({{"state", std::string(state)}}).Increment();
 }
 
 void MigrationMetrics::transferred(std::string_view kind, std::string_view round, int64_t bytes) {

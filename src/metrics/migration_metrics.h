@@ -31,6 +31,9 @@ class MigrationMetrics {
   void rolled_back(std::string_view reason);
   void retried(std::string_view reason);
 
+  // A container of the target's pod came into that state: "Running", "Failed", "ColdStart".
+  void restored(std::string_view state);
+
   // `kind` is what the bytes are: "volume". `round` is "first", "later" or "final".
   void transferred(std::string_view kind, std::string_view round, int64_t bytes);
 

@@ -228,6 +228,8 @@ def test_a_restore_that_fails_starts_nothing_until_it_is_asked_to(case):
         assert container["restore"] == "Failed" and "runc restore" in container["message"], container
         pod = case.pod("app")
         assert not any("running" in item["state"] for item in pod["status"]["containerStatuses"]), pod["status"]
+        wait.until("an event asks for a decision", lambda: any(
+            item["reason"] == "RestoreFailed" and item["type"] == "Warning" for item in case.api.list("Event", case.namespace)))
     finally:
         case.cluster.sh(node, "cd /usr/local/sbin && rm criu && { mv criu.kept criu 2>/dev/null || true; }")
     case.change(onRestoreFailure="ColdStart")

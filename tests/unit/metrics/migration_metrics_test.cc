@@ -34,6 +34,7 @@ TEST_F(MigrationMetricsTest, TellsHowMigrationsEnd) {
   metrics.finished("Failed", "TargetUnreachable", 100);
   metrics.downtime(3.2);
   metrics.rolled_back("TargetUnreachable");
+  metrics.restored("Failed");
   metrics.retried("TargetUnreachable");
   metrics.phase_entered("Transferring");
   metrics.phase_left("Transferring", 2);
@@ -50,6 +51,8 @@ TEST_F(MigrationMetricsTest, TellsHowMigrationsEnd) {
   EXPECT_EQ(value("containermigration_downtime_seconds_sum"), 3.2);
   EXPECT_EQ(value("containermigration_downtime_seconds_bucket", {R"(le="3")"}), 0);
   EXPECT_EQ(value("containermigration_downtime_seconds_bucket", {R"(le="4")"}), 1);
+  EXPECT_EQ(value("containermigration_container_restores_total", {R"(state="Failed")"}), 1);
+  EXPECT_EQ(value("containermigration_container_restores_total", {R"(state="Running")"}), 0);
   EXPECT_EQ(value("containermigration_rollbacks_total", {R"(reason="TargetUnreachable")"}), 1);
   EXPECT_EQ(value("containermigration_retries_total", {R"(reason="TargetUnreachable")"}), 1);
   EXPECT_EQ(value("containermigration_phase_transitions_total", {R"(phase="Transferring")"}), 1);
