@@ -85,8 +85,7 @@ void EventsAndMetrics::count(const api::Migration& before, const api::MigrationS
   for (const api::ContainerStatus& container : after.containers) {
     const auto old = std::find_if(before.status.containers.begin(), before.status.containers.end(),
                                   [&](const auto& each) { return each.name == container.name; });
-    const bool changed =
-        old == before.status.containers.end() || old->restore != container.restore;
+    const bool changed = old == before.status.containers.end() || old->restore != container.restore;
     const std::string& state = container.restore;
     if (changed && (state == "Running" || state == "Failed" || state == "ColdStart"))
       metrics_.restored(state);

@@ -61,7 +61,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::vector<int> passes;                // of the precopies that were done
   // What pods have besides volumes, of "layer.db", "memory.db" and "shm.pod": it has to go along.
   std::vector<std::string> trees;
-  bool holds_runtime_class = true;  // the hold policy gives held pods their runtime class
+  bool holds_runtime_class = true;            // the hold policy gives held pods their runtime class
   std::map<std::string, std::string> images;  // imageID by node, where it is not the usual one
   std::string restore_problem;  // while it is set, memory is not restored: this is why
   // Before a mover's task ends: a message makes it fail.
