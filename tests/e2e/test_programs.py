@@ -302,13 +302,15 @@ def not_one_instruction(case, names, **more):
     migration = case.await_success()
     after = case.check_moved(before, migration)
     check_never_started_anew(after)
-    assert case.digest_of(node, path) == case.volume_status(migration, "data")["digest"], "the source wrote after it was copied"
+    copied = case.volume_status(migration, "data")["digest"]
+    assert case.digest_of(node, path) == copied, "the source wrote after it was copied"
     for name in names:
         last, differed = numbers(node, path, name)
         assert differed == 0, f"{name}: memory and file differed by {differed} on the source"
-        goes_on = wait.until(f"{name} counts on", lambda name=name, last=last: (
-            lambda now: now if now[0] > last else None)(numbers(after["spec"]["nodeName"], case.volume_path(after, "data"), name)))
-        assert goes_on[1] == 0, f"{name}: memory went on {goes_on[1]} steps before the file"
+        now = [after["spec"]["nodeName"], case.volume_path(after, "data"), name]
+        wait.until(f"{name} counts on", lambda now=now, last=last: numbers(*now)[0] > last)
+        differed = numbers(*now)[1]
+        assert differed == 0, f"{name}: memory went on {differed} steps before the file"
 
 
 def test_not_one_instruction_runs_after_the_freeze(case):

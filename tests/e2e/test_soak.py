@@ -68,7 +68,7 @@ def test_there_and_back_again_and_again(case):
     first = {}
     for turn in range(1, MOVES + 1):
         so_far = len(writer.acknowledged)
-        case.move("app", name="soak", **MEMORY)
+        case.move("app", name="soak", seconds=600, **MEMORY)
         case.api.delete("ContainerMigration", case.namespace, "soak")
         wait.until("the migration is gone", lambda: case.migration("soak") is None)
         pod = case.pod("app")
