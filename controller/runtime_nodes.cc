@@ -28,14 +28,19 @@ std::string last_words(const Object& status) {
   return "";
 }
 
+// The inspecting container's last words are facts of the node.
+std::string problem_in(std::string words) {
+  const Object facts = Object::parse(words, nullptr, false);
+  if (facts.is_object()) return text_at(facts, {"problem"});
+  while (words.ends_with('\n')) words.pop_back();
+  return words;
+}
+
 std::string reason_of(const Object& pod) {
   for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
     for (const Object& status : list_at(pod, {"status", list})) {
       if (at(status, {"ready"}) == true) continue;
-      if (std::string words = last_words(status); !words.empty()) {
-        while (words.ends_with('\n')) words.pop_back();
-        return words;
-      }
+      if (const std::string words = last_words(status); !words.empty()) return problem_in(words);
     }
   }
   return waiting_message(pod);

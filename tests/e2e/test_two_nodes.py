@@ -1,8 +1,11 @@
 """What is looked at on both nodes before a pod is touched whose containers are to be restored."""
 
+import json
+
+import wait
 import workloads as w
-from case import condition
-from cluster import NODES
+from case import condition, ready
+from cluster import NAMESPACE, NODES
 from test_runtime_restore import LAYER, MEMORY, check_never_started_anew, count, counter, runtime
 
 IMAGE = "transship.test/moving:1"
@@ -43,3 +46,53 @@ def test_another_image_under_the_same_tag_is_refused(case):
     assert checks["Image/counter"]["result"] == "Passed" and image in checks["Image/counter"]["message"], checks
     assert count(case.pod("app"))[0] == process
     check_never_started_anew(case.pod("app"))
+
+
+# Says that it is as it was, and cannot do anything.
+BROKEN_CRIU = """case "$1" in --version|check) exec /usr/sbin/criu "$@";; esac; exit 1"""
+
+
+def inspected(case, node):
+    """What the installer's pod on a node has found of it; empty: nothing yet."""
+    pod = case.cluster.runtime_pod(node) or {}
+    for status in pod.get("status", {}).get("initContainerStatuses", []):
+        for state in ("state", "lastState"):
+            message = status.get(state, {}).get("terminated", {}).get("message", "")
+            if message.startswith("{"):
+                return json.loads(message)
+    return {}
+
+
+def look_again(case, node):
+    """A new pod of the installer on a node."""
+    old = case.cluster.runtime_pod(node)
+    case.api.delete("Pod", NAMESPACE, old["metadata"]["name"])
+    wait.until("another one looks", lambda: inspected(case, node) and
+               case.cluster.runtime_pod(node)["metadata"]["uid"] != old["metadata"]["uid"])
+
+
+def test_a_node_that_cannot_dump_and_restore_gets_nothing_to_restore(case):
+    runtime(case)
+    before = case.start("app", [counter()])
+    process = count(before)[0]
+    target = case.cluster.other_node(before["spec"]["nodeName"])
+    case.cluster.sh(target, "cd /usr/local/sbin && { mv criu criu.kept 2>/dev/null || true; } && "
+                            f"printf '%s\\n' '#!/bin/sh' '{BROKEN_CRIU}' >criu && chmod 755 criu")
+    try:
+        look_again(case, target)
+        problem = inspected(case, target)["problem"]
+        assert problem.startswith("self-test: the node cannot dump and restore a process"), problem
+        assert not ready(case.cluster.runtime_pod(target))
+        for name, spec in (("named", {"target": {"nodeName": target}}), ("free", {})):
+            case.migrate("app", name=name, **MEMORY, **spec)
+            migration = case.await_failure("PreflightFailed", name=name)
+            message = condition(migration, "Succeeded")["message"]
+            assert f"transship-runtime on node {target} is not ready" in message and "self-test" in message, message
+            check_untouched(case, before, migration)
+    finally:
+        case.cluster.sh(target, "cd /usr/local/sbin && rm criu && { mv criu.kept criu 2>/dev/null || true; }")
+    look_again(case, target)
+    case.cluster.await_runtime()
+    assert inspected(case, target)["problem"] == ""
+    case.move("app", **MEMORY)
+    assert count(case.pod("app"))[0] == process

@@ -1,5 +1,5 @@
-// `transship-runtime install`, `uninstall` and `ready`, what the DaemonSet's container runs; and
-// `stay`, which a pod runs in images of others.
+// `transship-runtime inspect`, `install`, `uninstall` and `ready`, what the DaemonSet's containers
+// run; `self-test`, for people on a node; and `stay`, which a pod runs in images of others.
 #pragma once
 
 #include <string_view>

@@ -21,6 +21,7 @@ constexpr const char* kHelp =
 
 usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName; see docs/restore.md
        transship-runtime install|uninstall   on a node; each has --help
+       transship-runtime inspect|self-test   on a node: whether it can dump and restore a process
        transship-runtime stay                do nothing until SIGTERM
        transship-runtime help                this text; --help and --version are runc's
 
