@@ -29,6 +29,11 @@ PreflightReport preflight(const Observed& observed, const Settings& settings);
 // nothing. For preflight, and for the target that only the scheduler chooses.
 std::string kernel_problem(const Object& node);
 
+// Whether what is in memory on `source` can go on on `target`, by the runtime's installer on both.
+// For preflight, and again for the target that the scheduler has chosen.
+api::PreflightCheck nodes_check(const std::vector<Object>& runtime_pods, const std::string& source,
+                                const std::string& target);
+
 // How long the pod may be frozen before a liveness probe has a container of it killed and started
 // cold on its node (docs/stopping.md); absent: for ever.
 std::optional<std::chrono::seconds> freeze_budget(const Object& pod);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "controller/names.h"
+#include "controller/node_facts.h"
 #include "controller/preflight_checks.h"
 #include "controller/runtime_nodes.h"
 
@@ -66,6 +67,25 @@ void check_runtime(const Observed& observed, Checks& checks) {
     return checks.fail("Runtime", problem);
   checks.pass("Runtime",
               std::string("the restored pod gets the RuntimeClass ") + kRuntimeClassName);
+}
+
+// Memory is more particular than a layer about where it goes on.
+void check_nodes(const Observed& observed, Checks& checks) {
+  const std::string source = text_at(*observed.source_pod, {"spec", "nodeName"});
+  const std::string& target = observed.migration.spec.target_node;
+  if (!target.empty()) {
+    const auto check = nodes_check(observed.runtime_pods, source, target);
+    if (check.result == "Failed") return checks.fail(check.check, check.message);
+    if (check.result == "Warning") return checks.warn(check.check, check.message);
+    return checks.pass(check.check, check.message);
+  }
+  std::string problem;
+  for (const std::string& node : runtime_nodes(observed.runtime_pods).ready) {
+    if (node == source) continue;
+    problem = compare_nodes(observed.runtime_pods, source, node).fatal;
+    if (problem.empty()) return;  // it is looked at again once one is chosen
+  }
+  if (!problem.empty()) checks.fail("Nodes", "memory can go on on no other node: " + problem);
 }
 
 void check_way(const api::MigrationSpec& spec, Checks& checks) {
@@ -140,6 +160,14 @@ void check_memory(const Object& pod, Checks& checks) {
 
 }  // namespace
 
+api::PreflightCheck nodes_check(const std::vector<Object>& runtime_pods, const std::string& source,
+                                const std::string& target) {
+  const NodeDifferences found = compare_nodes(runtime_pods, source, target);
+  if (!found.fatal.empty()) return {"Nodes", "Failed", found.fatal};
+  if (!found.risky.empty()) return {"Nodes", "Warning", found.risky};
+  return {"Nodes", "Passed", "memory of " + source + " can go on on " + target};
+}
+
 std::vector<VolumeStatus> plan_trees(const Object& pod, const api::MigrationSpec& spec) {
   std::vector<VolumeStatus> out;
   if (!spec.layer) return out;
@@ -179,7 +207,9 @@ void check_containers(const Observed& observed, Checks& checks) {
   check_way(spec, checks);
   for (const Object& container : lasting_containers(*observed.source_pod))
     check_container(*observed.source_pod, container, checks);
-  if (spec.memory) check_memory(*observed.source_pod, checks);
+  if (!spec.memory) return;
+  check_nodes(observed, checks);
+  check_memory(*observed.source_pod, checks);
 }
 
 }  // namespace transship::controller

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "controller/names.h"
+#include "controller/node_facts.h"
 #include "controller/preflight.h"
 #include "controller/render/render.h"
 #include "controller/runtime_nodes.h"
@@ -72,8 +73,10 @@ Create children(const Context& context) {
   }
   // Where the reservation pod lands is the target, and what it mounts is provisioned there.
   if (!observed.reservation && context.status.notes.count("reserved") == 0) {
-    add(Kind::kPod, render::reservation_pod(migration, context.settings, *observed.source_pod, real,
-                                            runtime_nodes(observed.runtime_pods).unready));
+    add(Kind::kPod,
+        render::reservation_pod(migration, context.settings, *observed.source_pod, real,
+                                unsuitable_nodes(observed.runtime_pods, context.status.source.node,
+                                                 context.spec().memory)));
   }
   return create;
 }
@@ -239,9 +242,16 @@ Step check_target_again(Context& context) {
   if (const std::string problem = kernel_problem(*context.observed.target_node); !problem.empty())
     return context.fail("KernelTooOld", problem + kElse);
   if (!context.restores_containers()) return std::nullopt;
-  const std::string problem =
-      runtime_problem(context.observed.runtime_pods, name_of(*context.observed.target_node));
+  const std::vector<Object>& runtime_pods = context.observed.runtime_pods;
+  const std::string target = name_of(*context.observed.target_node);
+  const std::string problem = runtime_problem(runtime_pods, target);
   if (!problem.empty()) return context.fail("RuntimeNotReady", problem + kElse);
+  if (!context.spec().memory) return std::nullopt;
+  api::PreflightCheck check = nodes_check(runtime_pods, context.status.source.node, target);
+  const bool differ = check.result == "Failed";
+  const std::string message = check.message;
+  set_check(context.status, std::move(check));
+  if (differ) return context.fail("NodesDiffer", message + kElse);
   return std::nullopt;
 }
 

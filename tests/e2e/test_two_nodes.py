@@ -71,13 +71,22 @@ def look_again(case, node):
                case.cluster.runtime_pod(node)["metadata"]["uid"] != old["metadata"]["uid"])
 
 
+def put_criu(case, node, script):
+    """Goes before the node's own, which is /usr/sbin/criu."""
+    case.cluster.sh(node, "cd /usr/local/sbin && { test -e criu.kept || mv criu criu.kept 2>/dev/null || true; } && "
+                          f"printf '%s\\n' '#!/bin/sh' '{script}' >criu && chmod 755 criu")
+
+
+def take_criu_back(case, node):
+    case.cluster.sh(node, "cd /usr/local/sbin && rm criu && { mv criu.kept criu 2>/dev/null || true; }")
+
+
 def test_a_node_that_cannot_dump_and_restore_gets_nothing_to_restore(case):
     runtime(case)
     before = case.start("app", [counter()])
     process = count(before)[0]
     target = case.cluster.other_node(before["spec"]["nodeName"])
-    case.cluster.sh(target, "cd /usr/local/sbin && { mv criu criu.kept 2>/dev/null || true; } && "
-                            f"printf '%s\\n' '#!/bin/sh' '{BROKEN_CRIU}' >criu && chmod 755 criu")
+    put_criu(case, target, BROKEN_CRIU)
     try:
         look_again(case, target)
         problem = inspected(case, target)["problem"]
@@ -90,9 +99,40 @@ def test_a_node_that_cannot_dump_and_restore_gets_nothing_to_restore(case):
             assert f"transship-runtime on node {target} is not ready" in message and "self-test" in message, message
             check_untouched(case, before, migration)
     finally:
-        case.cluster.sh(target, "cd /usr/local/sbin && rm criu && { mv criu.kept criu 2>/dev/null || true; }")
+        take_criu_back(case, target)
     look_again(case, target)
     case.cluster.await_runtime()
     assert inspected(case, target)["problem"] == ""
     case.move("app", **MEMORY)
     assert count(case.pod("app"))[0] == process
+
+
+# Images of a newer CRIU are nothing for the older one on the other node.
+NEWER_CRIU = """if [ "$1" = --version ]; then echo "Version: 9.0"; exit; fi
+if [ -x /usr/local/sbin/criu.kept ]; then exec /usr/local/sbin/criu.kept "$@"; fi
+exec /usr/sbin/criu "$@" """
+
+
+def test_memory_does_not_go_to_a_node_with_an_older_criu(case):
+    runtime(case)
+    before = case.start("app", [counter()])
+    source = before["spec"]["nodeName"]
+    target = case.cluster.other_node(source)
+    put_criu(case, source, NEWER_CRIU)
+    try:
+        look_again(case, source)
+        case.cluster.await_runtime()
+        assert inspected(case, source)["criu"] == "9.0"
+        for name, spec in (("named", {"target": {"nodeName": target}}), ("free", {})):
+            case.migrate("app", name=name, **MEMORY, **spec)
+            migration = case.await_failure("PreflightFailed", name=name)
+            message = condition(migration, "Succeeded")["message"]
+            assert f"CRIU on node {source} is 9.0" in message, message
+            check_untouched(case, before, migration)
+        # A layer does not need it.
+        case.migrate("app", name="layer", dryRun=True, **LAYER)
+        case.await_success("layer", reason="DryRun")
+    finally:
+        take_criu_back(case, source)
+        look_again(case, source)
+    case.cluster.await_runtime()

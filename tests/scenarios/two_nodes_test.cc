@@ -80,6 +80,46 @@ TEST(TwoNodes, ARuntimeThatGoesWhileThePodIsPreparedForEndsIt) {
   expect_untouched(run, "False/RuntimeNotReady");
 }
 
+void set_processor(Object& pod, const char* features) {
+  const Object facts = {{"kernel", "6.18"}, {"cgroups", 2}, {"cpuFeatures", features}};
+  pod["status"]["initContainerStatuses"] = {
+      {{"name", "inspect"}, {"state", {{"terminated", {{"message", facts.dump()}}}}}}};
+}
+
+TEST(TwoNodes, MemoryGoesToNoProcessorThatLacksWhatItMayUse) {
+  for (const bool named : {true, false}) {
+    for (const char* part : {"memory", "containerLayer"}) {
+      Trial run;
+      run.world.trees = {"layer.db"};
+      set_processor(runtime_on(run, "node-a"), "fpu avx2");
+      set_processor(runtime_on(run, "node-b"), "fpu");
+      for (int i = 0; i < 3; ++i) run.world.tick();
+      Object spec = named ? to_b() : Object::object();
+      spec["state"] = {{part, "Include"}};
+      run.world.apply_migration("m", spec);
+      ASSERT_TRUE(run.finish("m")) << run.story("m");
+      if (std::string(part) == "containerLayer") {
+        EXPECT_EQ(run.world.condition("m", "Succeeded"), "True/Migrated") << run.story("m");
+        continue;
+      }
+      expect_untouched(run, "False/PreflightFailed");
+      EXPECT_THAT(run.story("m"), HasSubstr("lack avx2"));
+    }
+  }
+}
+
+TEST(TwoNodes, AProcessorThatIsFoundToLackSomethingWhenTheNodeIsChosenEndsIt) {
+  Trial run;
+  set_processor(runtime_on(run, "node-a"), "fpu avx2");
+  set_processor(runtime_on(run, "node-b"), "fpu avx2");
+  for (int i = 0; i < 3; ++i) run.world.tick();
+  run.world.apply_migration("m", {{"state", {{"memory", "Include"}}}});
+  ASSERT_TRUE(run.step_until("m", "Validated", "True"));
+  set_processor(runtime_on(run, "node-b"), "fpu");
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_untouched(run, "False/NodesDiffer");
+}
+
 TEST(TwoNodes, TheSchedulerIsNotOfferedNodesThatCannotRestore) {
   Trial run;
   run.world.trees = {"layer.db"};
