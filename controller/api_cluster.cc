@@ -33,6 +33,8 @@ const kube::Resource& resource_of(Kind kind) {
       return kube::kMutatingAdmissionPolicies;
     case Kind::kRuntimeClass:
       return kube::kRuntimeClasses;
+    case Kind::kTransshipNode:
+      return kube::kTransshipNodes;
   }
   return kube::kPods;
 }

@@ -28,6 +28,7 @@ enum class Kind {
   kStorageClass,
   kMutatingPolicy,
   kRuntimeClass,
+  kTransshipNode,
 };
 
 struct DeleteOptions {

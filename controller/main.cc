@@ -14,8 +14,10 @@
 #include "controller/installation.h"
 #include "controller/mover_client.h"
 #include "controller/names.h"
+#include "controller/node_records.h"
 #include "controller/observers.h"
 #include "controller/reconciler.h"
+#include "controller/runtime_nodes.h"
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/cpprest_transport.h"
@@ -104,6 +106,13 @@ void keep_metadata_only(Object& object) {
   object = std::move(kept);
 }
 
+// Of the installer's pods: only where one is tells what to look at.
+void keep_node_name(Object& object) {
+  const std::string node = text_at(object, {"spec", "nodeName"});
+  keep_metadata_only(object);
+  object["spec"] = {{"nodeName", node}};
+}
+
 kube::ClientOptions client_options(const kube::Config& config, kube::RequestObserver& observer) {
   kube::ClientOptions options;
   options.host = config.endpoint.base_url;
@@ -116,6 +125,12 @@ kube::InformerOptions informer_options(const std::string& ns, const std::string&
   options.ns = ns;
   options.label_selector = label_selector;
   options.transform = keep_metadata_only;
+  return options;
+}
+
+kube::InformerOptions runtime_pods_options(const std::string& ns) {
+  kube::InformerOptions options = informer_options(ns, kRuntimePods);
+  options.transform = keep_node_name;
   return options;
 }
 
@@ -144,7 +159,10 @@ class Program {
         queue_(queue_options(observers_)),
         migrations_(client_, kube::kContainerMigrations, informer_options("", "")),
         pods_(client_, kube::kPods,
-              informer_options(flags.settings.operator_namespace, kMigrationUid)) {}
+              informer_options(flags.settings.operator_namespace, kMigrationUid)),
+        node_records_(cluster_, flags_.settings),
+        runtime_pods_(client_, kube::kPods,
+                      runtime_pods_options(flags.settings.operator_namespace)) {}
 
   int run(const std::stop_token& stop) {
     auto server = metrics::HttpServer::start(
@@ -219,14 +237,46 @@ class Program {
     migrations_.start();
     pods_.start();
     workers_->start();
+    publish_nodes();
     log::info("leading", {{"workers", std::to_string(flags_.workers)}});
+  }
+
+  void publish_nodes() {
+    runtime_pods_.on_change([this](const auto& old, const auto& current) {
+      const std::string node = text_at(current ? *current : *old, {"spec", "nodeName"});
+      if (!node.empty()) nodes_.add(node);
+    });
+    node_worker_ = std::make_unique<reconcile::WorkerPool>(
+        nodes_, 1, [this](const std::string& node, const std::stop_token&) {
+          return node.empty() ? add_recorded_nodes() : reconcile_node(node);
+        });
+    nodes_.add("");
+    runtime_pods_.start();
+    node_worker_->start();
+  }
+
+  Result<reconcile::ReconcileResult> reconcile_node(const std::string& node) {
+    auto again = node_records_.reconcile(node);
+    if (!again.ok()) return again.error();
+    return reconcile::ReconcileResult{*again};
+  }
+
+  // Those whose pods have gone while nobody led.
+  Result<reconcile::ReconcileResult> add_recorded_nodes() {
+    auto names = node_records_.names();
+    if (!names.ok()) return names.error();
+    for (const std::string& name : *names) nodes_.add(name);
+    return reconcile::ReconcileResult{};
   }
 
   void stop_leading() {
     queue_.shut_down();
+    nodes_.shut_down();
     if (workers_) workers_->stop();
+    if (node_worker_) node_worker_->stop();
     migrations_.stop();
     pods_.stop();
+    runtime_pods_.stop();
     observers_.leading(false);
   }
 
@@ -253,6 +303,10 @@ class Program {
   kube::Informer migrations_;
   kube::Informer pods_;
   std::unique_ptr<reconcile::WorkerPool> workers_;
+  NodeRecords node_records_;
+  reconcile::WorkQueue nodes_;  // by name; empty: all that have a record
+  kube::Informer runtime_pods_;
+  std::unique_ptr<reconcile::WorkerPool> node_worker_;
   std::atomic<bool> leading_ = false;
 };
 

@@ -45,6 +45,8 @@ inline constexpr Resource kStorageClasses{"storage.k8s.io", "v1", "storageclasse
                                           false};
 inline constexpr Resource kRuntimeClasses{"node.k8s.io", "v1", "runtimeclasses", "RuntimeClass",
                                           false};
+inline constexpr Resource kTransshipNodes{"transship.dev", "v1alpha1", "transshipnodes",
+                                          "TransshipNode", false};
 inline constexpr Resource kContainerMigrations{"transship.dev", "v1alpha1", "containermigrations",
                                                "ContainerMigration"};
 inline constexpr Resource kMutatingAdmissionPolicies{"admissionregistration.k8s.io", "v1",

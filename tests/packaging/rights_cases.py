@@ -49,6 +49,8 @@ RIGHTS = [
     (CONTROLLER, "update", "transship.dev", "containermigrations/finalizers", NAMESPACE, True),
     (CONTROLLER, "delete", "transship.dev", "containermigrations", NAMESPACE, True),
     (CONTROLLER, "create", "transship.dev", "containermigrations", NAMESPACE, False),
+    (CONTROLLER, "create", "transship.dev", "transshipnodes", "", True),
+    (CONTROLLER, "patch", "transship.dev", "transshipnodes", "", True),
     (CONTROLLER, "create", "", "pods", NAMESPACE, True),
     (CONTROLLER, "delete", "", "pods", NAMESPACE, True),
     (CONTROLLER, "migrate", "", "pods", NAMESPACE, False),
