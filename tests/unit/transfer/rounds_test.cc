@@ -275,6 +275,32 @@ std::vector<bool> pages_there(const std::string& path) {
   return pages;
 }
 
+// What the page cache has of files, some of which are there as a whole, some in part, some not.
+struct CachedFiles {
+  static constexpr const char* kMake =
+      "rm -f *; for f in small large; do for n in 1 2; do s=$([ $f = small ] && echo 9000 || echo "
+      "30000000); "
+      "head -c $s /dev/urandom >$f$n; done; done; head -c 30000000 /dev/urandom >part; sync -f .; "
+      "dd if=small2 iflag=nocache count=0 status=none; dd if=large2 iflag=nocache count=0 "
+      "status=none; dd if=part iflag=nocache,skip_bytes skip=15M count=0 status=none";
+  static constexpr ptrdiff_t kLarge = (30'000'000 + 4095) / 4096;
+
+  explicit CachedFiles(const Scratch& tree) : part(pages_there(tree.path("part"))) {
+    const auto count = [&](const char* name) {
+      const auto pages = pages_there(tree.path(name));
+      return std::count(pages.begin(), pages.end(), true);
+    };
+    wanted = count("small1") == 3 && count("large1") == kLarge;
+    unwanted =
+        count("small2") + count("large2") + std::count(part.begin() + 16 * 256, part.end(), true);
+  }
+
+  bool wanted = false;     // all that was made and not let go is there
+  ptrdiff_t unwanted = 0;  // pages that were let go
+  std::vector<bool> part;
+};
+
+// The kernel may take any page at any time, for reasons of its own: so one time in some has to do.
 TEST_F(RoundsTest, ReadingLeavesThePageCacheAsItWas) {
   struct statfs file_system {};
   ::statfs(from_tree_.path().c_str(), &file_system);
@@ -283,29 +309,20 @@ TEST_F(RoundsTest, ReadingLeavesThePageCacheAsItWas) {
   const bool told = ::syscall(451, -1, all, state, 0) == -1 && errno == EBADF;  // cachestat(2)
   if (file_system.f_type == TMPFS_MAGIC || !told)
     GTEST_SKIP() << "needs a disk, and Linux 6.5 to look into its page cache";
-  change(
-      "for f in small large; do for n in 1 2; do s=$([ $f = small ] && echo 9000 || echo "
-      "30000000); "
-      "head -c $s /dev/urandom >$f$n; done; done; head -c 30000000 /dev/urandom >part; sync -f .; "
-      "dd if=small2 iflag=nocache count=0 status=none; dd if=large2 iflag=nocache count=0 "
-      "status=none; dd if=part iflag=nocache,skip_bytes skip=15M count=0 status=none");
-  const auto count = [this](const char* name, bool second_half_only = false) {
-    const auto pages = pages_there(from_tree_.path(name));
-    const auto begin = second_half_only ? pages.begin() + 16 * 256 : pages.begin();
-    return std::count(begin, pages.end(), true);
-  };
-  ASSERT_EQ(count("large2") + count("small2"), 0);
-  ASSERT_EQ(count("part", true), 0);
-  const auto before = pages_there(from_tree_.path("part"));
   begin();
-  finish_session();
-  EXPECT_EQ(count("small1"), 3);
-  EXPECT_EQ(count("large1"), (30'000'000 + 4095) / 4096);
-  EXPECT_EQ(count("small2"), 0);
-  EXPECT_EQ(count("large2"), 0);
-  EXPECT_EQ(count("part", true), 0);
-  const auto after = pages_there(from_tree_.path("part"));
-  for (size_t page = 0; page < before.size(); ++page) EXPECT_TRUE(!before[page] || after[page]);
+  bool kept = false;
+  for (int i = 0; i < 20 && !kept; ++i) {
+    change(CachedFiles::kMake);
+    const CachedFiles before(from_tree_);
+    round();
+    const CachedFiles after(from_tree_);
+    EXPECT_TRUE(before.unwanted != 0 || after.unwanted == 0) << after.unwanted;
+    kept = before.wanted && before.unwanted == 0 && after.wanted;
+    for (size_t page = 0; page < before.part.size(); ++page)
+      kept = kept && (!before.part[page] || after.part[page]);
+  }
+  EXPECT_TRUE(kept);
+  finish();
 }
 
 TEST_F(RoundsTest, AMoveTakesNoContent) {
