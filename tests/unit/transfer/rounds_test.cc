@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <functional>
 #include <random>
 
 #include "hostile_tree.h"
@@ -41,7 +42,9 @@ class RoundsTest : public TlsTest {
     from_ = from_tree_.open();
     session_.emplace(*sender_, SessionIdentity{"m", 1},
                      std::vector<SessionVolume>{{"data", from_.get(), {}, nullptr}},
-                     SessionOptions{.until = {}, .compression = Compression::kNone});
+                     SessionOptions{.until = {},
+                                    .on_sent = [this] { on_sent_(); },
+                                    .compression = Compression::kNone});
     const Status begun = session_->begin();
     ASSERT_TRUE(begun.ok()) << begun.error().message;
   }
@@ -69,13 +72,10 @@ class RoundsTest : public TlsTest {
     EXPECT_EQ(sent->front().verified.digest, alone->digest);
   }
 
-  // Names that begin with `path` are made all the while: both ends fail.
-  void finish_while_names_come(const std::string& path) {
-    std::jthread writer([&](const std::stop_token& stop) {
-      for (int i = 0; !stop.stop_requested(); ++i) from_tree_.write(path + std::to_string(i), "x");
-    });
+  // A file is made there when all has been sent, and nothing compared yet: both ends fail.
+  void finish_while_a_name_comes(const std::string& path) {
+    on_sent_ = [this, path] { from_tree_.write(path, "x"); };
     auto sent = session_->finish();
-    writer = {};
     ASSERT_FALSE(sent.ok());
     EXPECT_EQ(sent.error().code, ErrorCode::kConflict) << sent.error().message;
     session_.reset();
@@ -88,6 +88,7 @@ class RoundsTest : public TlsTest {
     ASSERT_EQ(done.status, 0) << command << ": " << done.errors;
   }
 
+  std::function<void()> on_sent_ = [] {};  // in the final round, before anything is compared
   Scratch from_tree_;
   Scratch to_tree_;
   UniqueFd from_;
@@ -247,7 +248,7 @@ TEST_F(RoundsTest, ANameThatComesInTheFinalRoundIsFoundInADirectoryThatIsKnown) 
   change("mkdir d; for i in $(seq 40); do head -c 1000000 /dev/urandom >$i; done; sleep 3.1");
   begin();
   round();
-  finish_while_names_come("d/");
+  finish_while_a_name_comes("d/new");
 }
 
 TEST_F(RoundsTest, OfALargeFileOnlyBlocksGoThatChanged) {
@@ -355,7 +356,7 @@ TEST_F(RoundsTest, AChangeDuringTheFinalRoundIsAnError) {
   change("for i in $(seq 40); do head -c 1000000 /dev/urandom >$i; done");
   begin();
   round();
-  finish_while_names_come("new");
+  finish_while_a_name_comes("new");
 }
 
 TEST_F(RoundsTest, WhatSomebodyElseDoesToTheCopyIsFound) {
