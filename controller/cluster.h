@@ -32,9 +32,9 @@ enum class Kind {
 };
 
 struct DeleteOptions {
-  std::string uid;               // precondition; empty: none
-  std::string resource_version;  // precondition; empty: none
-  std::optional<int> grace_period_seconds;
+  std::string uid = {};               // precondition; empty: none
+  std::string resource_version = {};  // precondition; empty: none
+  std::optional<int> grace_period_seconds = {};
 };
 
 // Of a list. kLatest is what etcd holds now: an API server that lists from its watch cache waits
