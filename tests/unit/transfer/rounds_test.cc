@@ -40,11 +40,11 @@ class RoundsTest : public TlsTest {
 
   void begin() {
     from_ = from_tree_.open();
-    session_.emplace(*sender_, SessionIdentity{"m", 1},
-                     std::vector<SessionVolume>{{"data", from_.get(), {}, nullptr}},
-                     SessionOptions{.until = {},
-                                    .on_sent = [this] { on_sent_(); },
-                                    .compression = Compression::kNone});
+    session_.emplace(
+        *sender_, SessionIdentity{"m", 1},
+        std::vector<SessionVolume>{{"data", from_.get(), {}, nullptr}},
+        SessionOptions{
+            .until = {}, .on_sent = [this] { on_sent_(); }, .compression = Compression::kNone});
     const Status begun = session_->begin();
     ASSERT_TRUE(begun.ok()) << begun.error().message;
   }
