@@ -46,6 +46,15 @@ Status check_frozen(const PodCgroups& cgroups, const std::string& otherwise) {
                otherwise + ": its memory would not be of one moment with its volumes"};
 }
 
+// While CRIU has a container thawed, the kubelet's exec probes get into it.
+Status check_held(const PodCgroups& cgroups, const std::string& otherwise) {
+  auto held = cgroups.is_held();
+  if (!held) return held.error();
+  if (*held) return {};
+  return Error{ErrorCode::kPreconditionFailed,
+               otherwise + ": its memory would not be of one moment with its volumes"};
+}
+
 // The end of a file; empty where there is none.
 std::string read_end(int directory, const char* name) {
   constexpr off_t kMost = 65536;
@@ -108,7 +117,7 @@ Status MemoryDump::run(const std::string& pod_uid, const std::vector<MoverContai
   Status done = empty(containers, deadline);
   if (done.ok()) done = cgroups->freeze_apart(deadline);
   if (done.ok()) done = dump_all(containers, deadline);
-  if (done.ok()) done = check_frozen(*cgroups, "pod " + pod_uid + " was let go by its dump");
+  if (done.ok()) done = check_held(*cgroups, "pod " + pod_uid + " was let go by its dump");
   // Whatever the deadline: a stop, or its end, is no reason to let the pod go on.
   const Deadline without_end{std::stop_token(), kFreezeTimeout};
   const Status frozen = cgroups->freeze_together(without_end);

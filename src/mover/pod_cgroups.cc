@@ -140,6 +140,13 @@ bool says_frozen(const fs::path& directory, const FreezerFiles& files) {
   return false;
 }
 
+// Whether that is what the cgroup's own file orders ("FREEZING" is the order to freeze, too).
+bool orders(const fs::path& directory, const FreezerFiles& files, std::string_view what) {
+  std::ifstream file(directory / files.order);
+  std::string line;
+  return std::getline(file, line) && line == what;
+}
+
 // Thaws `directory` and all below it, so also what somebody else froze there. Errors: it is gone.
 void thaw_below(const fs::path& directory, const char* file, std::string_view thawed) {
   (void)write_file(directory / file, thawed);
@@ -210,6 +217,21 @@ Result<SourceProcesses> PodCgroups::state() const {
   auto frozen = is_frozen();
   if (!frozen) return frozen.error();
   return *frozen ? SourceProcesses::kFrozen : SourceProcesses::kRunning;
+}
+
+Result<bool> PodCgroups::is_held() const {
+  const PodDirectory* pod = freezer();
+  if (!pod) return false;
+  const FreezerFiles& files = pod->freezer == Freezer::kV1 ? kFreezerV1 : kFreezerV2;
+  if (!orders(pod->path, files, files.thaw)) return true;
+  auto below = subdirectories(pod->path);
+  if (!below) return below.error();
+  for (const fs::path& path : *below) {
+    std::set<int> pids;
+    TRANSSHIP_TRY(collect(path, pids));
+    if (!pids.empty() && orders(path, files, files.thaw)) return false;
+  }
+  return true;
 }
 
 Status PodCgroups::freeze(const Deadline& deadline) const {

@@ -39,6 +39,11 @@ class PodCgroups {
   // itself; kRunning otherwise.
   [[nodiscard]] Result<api::SourceProcesses> state() const;
 
+  // Whether no process of the pod goes on: every one is stopped, or will be before it runs its own
+  // code again. One that was put into a cgroup a moment ago (a probe of the kubelet's, by exec) may
+  // still be on its way.
+  [[nodiscard]] Result<bool> is_held() const;
+
   // Stops every process and waits until all are stopped. On an error they run again. kNotFound
   // where the pod has no cgroup, kPreconditionFailed where no freezer holds it. Idempotent.
   [[nodiscard]] Status freeze(const Deadline& deadline) const;

@@ -136,6 +136,22 @@ TEST(PodCgroupsTest, FreezesEachContainerByItselfAndTogetherAgainAndNothingRunsM
   EXPECT_EQ(state_of(uid(10)), SourceProcesses::kFrozen) << "the pod's own cgroup holds it";
 }
 
+// Of a process that is on its way into the freezer, the order is there before it is frozen.
+TEST(PodCgroupsTest, IsHeldWhereEveryContainerIsOrderedToStop) {
+  FakePod pod("pod" + uid(15));
+  SKIP_WITHOUT(pod);
+  pod.add_process();
+  auto cgroups = PodCgroups::find(kRoot, uid(15));
+  ASSERT_OK(cgroups);
+  EXPECT_FALSE(cgroups->is_held().value());
+  pod.freeze_container();
+  EXPECT_TRUE(cgroups->is_held().value());
+  pod.thaw_container();
+  EXPECT_FALSE(cgroups->is_held().value());
+  ASSERT_OK(cgroups->freeze(kNoDeadline));
+  EXPECT_TRUE(cgroups->is_held().value());
+}
+
 TEST(PodCgroupsTest, ThawsWhatWasFrozenApart) {
   FakePod pod("pod" + uid(11));
   SKIP_WITHOUT(pod);
