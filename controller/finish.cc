@@ -38,8 +38,9 @@ Step release(Context& context, MoverRole role, bool failed) {
   const ObservedMover& mover = context.observed.mover(role);
   const std::string key = "released-" + std::string(to_string(role));
   if (context.status.notes.count(key) != 0) return std::nullopt;
-  const bool was_needed =
-      context.status.is_true(condition::kPrepared) || !context.status.stop_requested_time.empty();
+  const bool was_needed = context.status.is_true(condition::kPrepared) ||
+                          context.status.notes.count(kTrialDump) != 0 ||
+                          !context.status.stop_requested_time.empty();
   if (!mover.job && !was_needed) return std::nullopt;
   if (!answers(mover)) {
     if (!was_needed) return std::nullopt;
@@ -213,6 +214,11 @@ Step end_retention(Context& context) {
   return std::nullopt;
 }
 
+std::string dry_run_message(const Context& context) {
+  if (!context.status.trial_dump) return "the pod can be moved; nothing was touched";
+  return "the pod can be moved; it was frozen once, for the trial dump of its memory";
+}
+
 }  // namespace
 
 Step clean_up(Context& context, bool failed) {
@@ -229,8 +235,7 @@ Step clean_up(Context& context, bool failed) {
 }
 
 Decision roll_back(Context& context) {
-  if (!context.status.stop_requested_time.empty() &&
-      context.status.notes.count("sourceIsBack") == 0) {
+  if (may_have_stopped(context.status) && context.status.notes.count("sourceIsBack") == 0) {
     if (!context.graceful()) {
       // Thawing what was never frozen does nothing.
       if (context.observed.source_pod) {
@@ -245,8 +250,8 @@ Decision roll_back(Context& context) {
         return *step;
     }
     context.status.notes["sourceIsBack"] = format_micros(context.now);
-    context.status.downtime_seconds =
-        seconds_since(context.status.stop_requested_time, context.now);
+    if (const std::string& stop = context.status.stop_requested_time; !stop.empty())
+      context.status.downtime_seconds = seconds_since(stop, context.now);
     return context.again();
   }
   if (Step step = clean_up(context, true)) return *step;
@@ -255,8 +260,7 @@ Decision roll_back(Context& context) {
 
 Decision clean_up_and_succeed(Context& context) {
   if (Step step = clean_up(context, context.spec().dry_run)) return *step;
-  if (context.spec().dry_run)
-    return end(context, true, "DryRun", "the pod can be moved; nothing was touched");
+  if (context.spec().dry_run) return end(context, true, "DryRun", dry_run_message(context));
   return end(
       context, true, "Migrated",
       "moved from node " + context.status.source.node + " to node " + context.status.target.node);

@@ -9,10 +9,6 @@ namespace condition = api::condition;
 using api::MoverRole;
 using api::TaskKind;
 
-// What stopping a pod that ends at once and starting it on the target take apart from the final
-// round (docs/benchmarks.md), rounded up. The budget is the user's; this much of it is spent.
-constexpr double kStopAndStartSeconds = 3;
-
 constexpr const char* kPass = "preCopyPass";
 
 int pass_of(const Context& context) {
@@ -34,7 +30,7 @@ api::TaskRequest request_of(const Context& context) {
   request.pass = pass_of(context);
   request.max_rounds = context.spec().max_rounds;
   if (const auto& most = context.spec().max_downtime_seconds) {
-    const double left = std::max(0.0, static_cast<double>(*most) - kStopAndStartSeconds);
+    const double left = std::max(0.0, static_cast<double>(*most) - expected_downtime(context, 0));
     request.max_final_round_milliseconds = static_cast<int64_t>(left * 1000);
   }
   return request;
@@ -71,7 +67,7 @@ Decision judge(Context& context) {
 void show_estimate(Context& context, const api::TaskState& state) {
   if (state.rounds.empty()) return;
   context.status.estimated_downtime_seconds =
-      kStopAndStartSeconds + static_cast<double>(state.estimated_final_milliseconds) / 1000;
+      expected_downtime(context, static_cast<double>(state.estimated_final_milliseconds) / 1000);
 }
 
 // By spec.suspend, before the rounds or after them.

@@ -297,6 +297,7 @@ Step prepare(Context& context) {
     if (Step step = task(context, role, api::TaskKind::kInspect, request, 50ms)) return step;
   }
   if (Step step = check_space(context)) return step;
+  if (Step step = trial_dump(context)) return step;
   context.done(condition::kPrepared, real ? "Prepared" : "DryRun",
                "movers on both nodes answer; volumes are staged");
   return context.again();

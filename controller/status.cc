@@ -77,8 +77,13 @@ void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::
                                   .time = format_micros(now)};
 }
 
+bool may_have_stopped(const api::MigrationStatus& status) {
+  const bool in_trial = status.notes.count(kTrialDump) != 0 && !status.trial_dump;
+  return in_trial || !status.stop_requested_time.empty();
+}
+
 bool cleans_up(const api::MigrationStatus& status, const api::MigrationSpec& spec) {
-  const bool nothing_to_bring_back = status.stop_requested_time.empty();
+  const bool nothing_to_bring_back = !may_have_stopped(status);
   return is_finished(status) || status.is_true(api::condition::kRestored) || spec.dry_run ||
          (status.rollback && (nothing_to_bring_back || status.notes.count("sourceIsBack") != 0));
 }

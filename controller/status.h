@@ -30,6 +30,11 @@ void begin_rollback(api::MigrationStatus& status, std::string_view reason, std::
 // Succeeded is True or False: nothing more happens but cleaning up.
 bool is_finished(const api::MigrationStatus& status);
 bool is_committed(const api::MigrationStatus& status);
+// Among status.notes: a trial dump has begun.
+inline constexpr const char* kTrialDump = "trialDump";
+
+// Whether the attempt may have stopped or frozen the pod, so that it has to be brought back.
+bool may_have_stopped(const api::MigrationStatus& status);
 // Whether what the attempt made is being taken away, so that all of it has to be known.
 bool cleans_up(const api::MigrationStatus& status, const api::MigrationSpec& spec);
 

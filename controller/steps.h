@@ -86,6 +86,17 @@ void show_transfer(Context& context, api::TaskKind kind, const api::TaskState& s
 // of it shown in status; nullopt once it has succeeded.
 Step sending(Context& context, api::TaskKind kind, const api::TaskRequest& request);
 
+// Of preflight.trialDump: the memory dumped once, and thrown away.
+Step trial_dump(Context& context);
+
+// What is to be expected of a pod that is stopped now: what its memory takes, and all of it.
+double memory_seconds(const Context& context);
+double expected_downtime(const Context& context, double final_round_seconds);
+
+// For the order to freeze: what the liveness probes leave, less than what the controller goes by;
+// 0: no end.
+int64_t freeze_budget_of_mover(const Object& pod);
+
 // Whether volumes are copied in rounds before the pod is stopped.
 bool copies_while_running(const Context& context);
 

@@ -100,8 +100,7 @@ Step freeze(Context& context) {
   if (Step step = movers(context, {.sender = true, .receiver = true})) return step;
   if (Step step = within_freeze_budget(context)) return step;
   api::TaskRequest stop = task_request(context, MoverRole::kSender);
-  if (const auto budget = freeze_budget(*context.observed.source_pod))
-    stop.freeze_budget_milliseconds = std::chrono::milliseconds(*budget - kMoverThaws).count();
+  stop.freeze_budget_milliseconds = freeze_budget_of_mover(*context.observed.source_pod);
   if (Step step = task(context, MoverRole::kSender, api::TaskKind::kFreeze, stop, kSoon))
     return step;
   if (!context.spec().memory) return std::nullopt;
@@ -161,6 +160,11 @@ Step frozen_source_is_dead(Context& context) {
   if (observed.sender.state->source_processes == SourceProcesses::kNone) return std::nullopt;
   return context.wait(current_condition(context.status), "SourceTerminating",
                       "waiting for the source pod's processes to end", kSoon);
+}
+
+int64_t freeze_budget_of_mover(const Object& pod) {
+  const auto budget = freeze_budget(pod);
+  return budget ? std::chrono::milliseconds(*budget - kMoverThaws).count() : 0;
 }
 
 Step within_freeze_budget(Context& context) {

@@ -123,6 +123,7 @@ MigrationSpec read_spec(const json& in) {
   spec.suspend = in.value("suspend", false);
   spec.cancel = in.value("cancel", false);
   spec.dry_run = in.value("dryRun", false);
+  spec.trial_dump = section(in, "preflight").value("trialDump", false);
   spec.backoff_limit = integer(in, "backoffLimit", 0);
   if (in.contains("activeDeadlineSeconds")) {
     spec.active_deadline_seconds = integer(in, "activeDeadlineSeconds", int64_t{0});
@@ -193,6 +194,17 @@ json write_round(const Round& round) {
   return {{"bytes", round.bytes}, {"entries", round.entries}, {"seconds", round.seconds}};
 }
 
+TrialDump read_trial_dump(const json& in) {
+  return {integer(in, "bytes", int64_t{0}), in.value("frozenSeconds", 0.0),
+          in.value("dumpSeconds", 0.0)};
+}
+
+json write_trial_dump(const TrialDump& trial) {
+  return {{"bytes", trial.bytes},
+          {"frozenSeconds", trial.frozen_seconds},
+          {"dumpSeconds", trial.dump_seconds}};
+}
+
 Hold read_hold(const json& in) {
   Hold hold;
   read_texts(in, kHoldTexts, hold);
@@ -233,6 +245,7 @@ MigrationStatus read_status(const json& in) {
     status.rounds.push_back(read_round(item));
   if (in.contains("estimatedDowntimeSeconds"))
     status.estimated_downtime_seconds = in["estimatedDowntimeSeconds"].get<double>();
+  if (in.contains("trialDump")) status.trial_dump = read_trial_dump(in["trialDump"]);
   if (in.contains("downtimeSeconds")) status.downtime_seconds = in["downtimeSeconds"].get<double>();
   if (in.contains("totalSeconds")) status.total_seconds = in["totalSeconds"].get<double>();
   for (const json& item : in.value("phaseTransitionTimestamps", json::array())) {
@@ -337,6 +350,7 @@ json status_to_json(const MigrationStatus& status) {
   write_lists(status, out);
   if (status.estimated_downtime_seconds)
     out["estimatedDowntimeSeconds"] = *status.estimated_downtime_seconds;
+  if (status.trial_dump) out["trialDump"] = write_trial_dump(*status.trial_dump);
   if (status.downtime_seconds) out["downtimeSeconds"] = *status.downtime_seconds;
   if (status.total_seconds) out["totalSeconds"] = *status.total_seconds;
   if (status.rollback) {

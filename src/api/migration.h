@@ -45,6 +45,7 @@ struct MigrationSpec {
   bool suspend = false;
   bool cancel = false;
   bool dry_run = false;
+  bool trial_dump = false;  // the memory is dumped once beforehand, and thrown away
   int backoff_limit = 0;
   std::optional<int64_t> active_deadline_seconds;
   std::optional<int64_t> ttl_seconds_after_finished;

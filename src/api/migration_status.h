@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/trial_dump.h"
 #include "api/volume_status.h"
 
 namespace transship::api {
@@ -74,8 +75,7 @@ struct PreflightCheck {
   bool operator==(const PreflightCheck&) const = default;
 };
 
-// What the admission policy transship-hold reads while it is present: which pods to hold, and the
-// gate.
+// What the admission policy transship-hold reads while it is there: which pods to hold, the gate.
 struct Hold {
   std::string owner_uid;
   std::string pod_name;
@@ -121,7 +121,8 @@ struct MigrationStatus {
   std::vector<ContainerStatus> containers;  // where their layers go along
   Progress progress;
   std::vector<Round> rounds;                         // those while the pod runs, then the final one
-  std::optional<double> estimated_downtime_seconds;  // while the pod runs, after a round
+  std::optional<double> estimated_downtime_seconds;  // while the pod runs
+  std::optional<TrialDump> trial_dump;
   std::optional<double> downtime_seconds;
   std::optional<double> total_seconds;
   std::vector<std::pair<std::string, std::string>> phase_times;  // phase, RFC 3339
@@ -134,8 +135,7 @@ struct MigrationStatus {
   std::string stopped_time;
   std::string committed_time;
   std::string restored_time;
-  std::map<std::string, std::string>
-      notes;  // the controller's own: manifest of the source pod and such
+  std::map<std::string, std::string> notes;  // the controller's own
   bool operator==(const MigrationStatus&) const = default;
 
   [[nodiscard]] const Condition* find(std::string_view type) const;

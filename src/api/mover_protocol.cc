@@ -24,6 +24,7 @@ constexpr auto kTaskKinds = std::to_array<Name<TaskKind>>({{TaskKind::kInspect, 
                                                            {TaskKind::kKeep, "keep"},
                                                            {TaskKind::kKill, "kill"},
                                                            {TaskKind::kDump, "dump"},
+                                                           {TaskKind::kTrialDump, "trialdump"},
                                                            {TaskKind::kPreCopy, "precopy"},
                                                            {TaskKind::kSend, "send"},
                                                            {TaskKind::kReceive, "receive"},
@@ -129,6 +130,8 @@ TaskState task_state_from_json(const json& object) {
                             integer(round, "milliseconds", int64_t{0})});
   }
   state.estimated_final_milliseconds = integer(object, "estimatedFinalMilliseconds", int64_t{0});
+  state.frozen_milliseconds = integer(object, "frozenMilliseconds", int64_t{0});
+  state.dump_milliseconds = integer(object, "dumpMilliseconds", int64_t{0});
   return state;
 }
 
@@ -233,6 +236,10 @@ json to_json_value(const TaskState& state) {
               {"finishedUnixMs", state.finished_unix_ms},
               {"volumes", json::array()}};
   if (state.pass > 0) out["pass"] = state.pass;
+  if (state.frozen_milliseconds > 0) {
+    out["frozenMilliseconds"] = state.frozen_milliseconds;
+    out["dumpMilliseconds"] = state.dump_milliseconds;
+  }
   if (state.phase == TaskPhase::kFailed) {
     out["errorCode"] = to_string(state.error_code);
     out["message"] = state.message;

@@ -18,13 +18,15 @@
 //                      itself once the request's budget is over. Not again after that
 //             seal     from here on the pod is frozen until a thaw, whatever happens; refused by a
 //                      mover that has not frozen it, or has let it go. Before every commit
-//             thaw     ends a dump that runs
+//             thaw     ends a dump that runs, too
 //             pin      holds the pod's emptyDirs through its deletion (bind mounts, mover/pin.h)
 //             keep     once the pod is being deleted: the pins outlive a reboot, too
 //             kill     SIGKILLs every process of the pod's cgroups, thawing if need be; waits for
 //                      none left; then no process that is put into them can run (they are frozen)
 //             dump     writes the memory of each container that has `memory` into a tmpfs (runc
 //                      checkpoint); the pod must be frozen, and stays so
+//             trialdump  freezes the pod, dumps as dump would, lets the pod go on within the budget
+//                      and throws the images away; tells how long it took, and their bytes
 //             precopy  sends the volumes to the receiver while the pod uses them, in rounds as long
 //                      as another one pays; then keeps the connection for send. With a higher
 //                      `pass` again, once it has succeeded: at least one more round

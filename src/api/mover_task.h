@@ -22,6 +22,7 @@ enum class TaskKind {
   kKeep,
   kKill,
   kDump,
+  kTrialDump,
   kPreCopy,
   kSend,
   kReceive,
@@ -83,7 +84,8 @@ struct TaskRequest {
   int64_t bandwidth_bytes_per_second = 0;  // precopy, send; 0 = no limit. May change while it runs
   std::string compression;                 // precopy, send: "", "Auto", "None" or "Zstd"
   int64_t deadline_seconds = 0;            // after which the task fails by itself; 0 = none
-  // freeze: after which the pod goes on by itself, unless it is sealed; 0: it stays frozen
+  // freeze, trialdump: after which the pod goes on by itself, unless it is sealed; 0: it stays
+  // frozen
   int64_t freeze_budget_milliseconds = 0;
   // release by a receiver: also empty the destination PVs (only before the commit); by a sender:
   // also delete the emptyDirs it kept (only after the commit).
@@ -137,6 +139,8 @@ struct TaskState {
   std::vector<VolumeReport> volumes;
   std::vector<RoundReport> rounds;           // precopy, send: of the session, so far
   int64_t estimated_final_milliseconds = 0;  // precopy: of the final round, if it began now
+  int64_t frozen_milliseconds = 0;           // trialdump: how long the pod was
+  int64_t dump_milliseconds = 0;             // trialdump: of that, the dump of all containers
 };
 
 }  // namespace transship::api

@@ -4,10 +4,10 @@
 #include "mover/blockers.h"
 #include "mover/checkpoint_tools.h"
 #include "mover/file_system_space.h"
-#include "mover/memory_dump.h"
 #include "mover/migration_directory.h"
 #include "mover/pod_cgroups.h"
 #include "mover/pod_containers.h"
+#include "mover/trial_dump.h"
 #include "mover/volume_stream.h"
 
 namespace transship::mover {
@@ -38,6 +38,7 @@ Sender::Sender(const Node& node, TransferConfig config)
       pins_(node, config_.migration_uid),
       placement_(node, config_.migration_uid, "placed-from-pins.json"),
       memory_(node, config_.migration_uid),
+      dump_(node, config_.migration_uid, memory_),
       freeze_(node) {}
 
 std::map<TaskKind, TaskFunction> Sender::tasks() {
@@ -51,6 +52,8 @@ std::map<TaskKind, TaskFunction> Sender::tasks() {
       {TaskKind::kKeep, [this](const auto& r, const auto&, auto&) { return keep(r); }},
       {TaskKind::kKill, [this](const auto& r, const auto& d, auto&) { return kill(r, d); }},
       {TaskKind::kDump, [this](const auto& r, const auto& d, auto&) { return dump(r, d); }},
+      {TaskKind::kTrialDump,
+       [this](const auto& r, const auto& d, auto& p) { return trial_dump(r, d, p); }},
       {TaskKind::kPreCopy,
        [this](const auto& r, const auto& d, auto& p) { return pre_copy(r, d, p); }},
       {TaskKind::kSend, [this](const auto& r, const auto& d, auto& p) { return send(r, d, p); }},
@@ -165,9 +168,26 @@ Status Sender::dump(const TaskRequest& request, const Deadline& deadline) {
   auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
   if (!alone) return alone.error();
   return freeze_.while_frozen(request.pod_uid, deadline, [&](const Deadline& limit) {
-    return MemoryDump(node_, config_.migration_uid, memory_)
-        .run(request.pod_uid, request.containers, limit);
+    return dump_.run(request.pod_uid, request.containers, limit);
   });
+}
+
+Status Sender::trial_dump(const TaskRequest& request, const Deadline& deadline,
+                          TaskProgress& progress) {
+  TRANSSHIP_TRY(require_pod(request));
+  MutexLock lock(changing_);
+  auto alone = lock_migration_directory(node_, config_.migration_uid, deadline);
+  if (!alone) return alone.error();
+  auto times = TrialDump(dump_, memory_, freeze_).run(request, deadline);
+  if (!times) return times.error();
+  for (const auto& [name, bytes] : times->images) {
+    VolumeReport report;
+    report.name = name;
+    report.bytes = bytes;
+    progress.set(std::move(report));
+  }
+  progress.set_trial(times->frozen.count(), times->dump.count());
+  return {};
 }
 
 Result<std::vector<OpenVolume>> Sender::open_volumes(const TaskRequest& request) {

@@ -6,6 +6,7 @@
 
 #include "api/mover_protocol.h"
 #include "mover/live_session.h"
+#include "mover/memory_dump.h"
 #include "mover/memory_trees.h"
 #include "mover/node.h"
 #include "mover/pin.h"
@@ -36,6 +37,8 @@ class Sender {
   Status keep(const api::TaskRequest& request);
   Status kill(const api::TaskRequest& request, const Deadline& deadline);
   Status dump(const api::TaskRequest& request, const Deadline& deadline);
+  Status trial_dump(const api::TaskRequest& request, const Deadline& deadline,
+                    TaskProgress& progress);
   Status pre_copy(const api::TaskRequest& request, const Deadline& deadline,
                   TaskProgress& progress);
   Status send(const api::TaskRequest& request, const Deadline& deadline, TaskProgress& progress);
@@ -61,6 +64,7 @@ class Sender {
   Pins pins_;
   Placement placement_;
   MemoryTrees memory_;
+  MemoryDump dump_;
   PodFreeze freeze_;
   Mutex sending_;
   std::unique_ptr<LiveSession> live_ GUARDED_BY(sending_);

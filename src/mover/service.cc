@@ -55,6 +55,7 @@ bool names_source_pod(TaskKind kind) {
     case TaskKind::kKeep:
     case TaskKind::kKill:
     case TaskKind::kDump:
+    case TaskKind::kTrialDump:
     case TaskKind::kPreCopy:
     case TaskKind::kSend:
       return true;

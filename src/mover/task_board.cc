@@ -106,11 +106,19 @@ void TaskProgress::set_rounds(std::vector<api::RoundReport> rounds, int64_t esti
   estimated_final_ = estimated_final;
 }
 
+void TaskProgress::set_trial(int64_t frozen, int64_t dump) {
+  MutexLock lock(mutex_);
+  frozen_ = frozen;
+  dump_ = dump;
+}
+
 void TaskProgress::show(api::TaskState& state) const {
   state.volumes = reports();
   MutexLock lock(mutex_);
   state.rounds = rounds_;
   state.estimated_final_milliseconds = estimated_final_;
+  state.frozen_milliseconds = frozen_;
+  state.dump_milliseconds = dump_;
 }
 
 TaskBoard::TaskBoard(Identity identity, std::map<TaskKind, TaskFunction> functions)
@@ -156,9 +164,10 @@ Result<TaskBoard::Answer> TaskBoard::put(TaskKind kind, const TaskRequest& reque
     return Error{ErrorCode::kPreconditionFailed, "the mover has been released"};
   }
   // A pod that is to go on does not wait for its dump.
-  if (const auto dump = tasks_.find(TaskKind::kDump);
-      kind == TaskKind::kThaw && dump != tasks_.end())
-    dump->second.thread.request_stop();
+  for (auto& [other, task] : tasks_) {
+    if (kind == TaskKind::kThaw && (other == TaskKind::kDump || other == TaskKind::kTrialDump))
+      task.thread.request_stop();
+  }
   Task& task = tasks_[kind];
   task.request = request;
   start(kind, task);

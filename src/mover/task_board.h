@@ -35,7 +35,9 @@ class TaskProgress {
 
   // The rounds so far, and how long the final one would take (milliseconds).
   void set_rounds(std::vector<api::RoundReport> rounds, int64_t estimated_final) EXCLUDES(mutex_);
-  // Fills in what the state of a task says of volumes and rounds.
+  // Of a trial dump (milliseconds).
+  void set_trial(int64_t frozen, int64_t dump) EXCLUDES(mutex_);
+  // Fills in what the state of a task says of volumes, rounds and a trial.
   void show(api::TaskState& state) const EXCLUDES(mutex_);
 
  private:
@@ -47,6 +49,8 @@ class TaskProgress {
   std::vector<Entry> entries_ GUARDED_BY(mutex_);
   std::vector<api::RoundReport> rounds_ GUARDED_BY(mutex_);
   int64_t estimated_final_ GUARDED_BY(mutex_) = 0;
+  int64_t frozen_ GUARDED_BY(mutex_) = 0;
+  int64_t dump_ GUARDED_BY(mutex_) = 0;
 };
 
 // Does one kind of task; returns soon after the deadline's stop. Must bear being started anew after

@@ -210,6 +210,46 @@ def test_a_program_that_cannot_be_dumped_is_refused_before_it_is_stopped(case):
     case.check_source_is_back(before, same_pod=True)
 
 
+def test_a_trial_dump_tells_what_to_expect(case):
+    runtime(case)
+    before = case.start("redis", [redis_in_memory()])
+    process = redis_process(before)
+    for number in range(20):
+        assert ask(before, 6379, f"SETRANGE big:{number} 1000000 x").startswith(":")
+    writer = case.writer(clients.RedisWriter(case.address("redis"), 6379))
+    case.migrate("redis", name="would-it", dryRun=True, preflight={"trialDump": True}, **MEMORY)
+    status = case.await_success("would-it", reason="DryRun")["status"]
+    so_far = len(writer.acknowledged)
+    wait.until("it is written to again", lambda: len(writer.acknowledged) > so_far + 20)
+    trial = status["trialDump"]
+    assert trial["bytes"] > 20_000_000 and 0 < trial["dumpSeconds"] <= trial["frozenSeconds"], trial
+    assert status["estimatedDowntimeSeconds"] > 3, status
+    assert redis_process(case.check_source_is_back(before, same_pod=True)) == process
+    case.move("redis", preflight={"trialDump": True}, **MEMORY)
+    numbers = writer.stop()
+    after = case.pod("redis")
+    assert redis_process(after) == process, "another Redis"
+    assert not clients.redis_missing(after["status"]["podIP"], numbers)
+
+
+# It has a Landlock ruleset open, which CRIU does not know; nothing is enforced by it.
+RULESET = "import ctypes\nassert ctypes.CDLL(None).syscall(444, (ctypes.c_uint64 * 1)(1), 8, 0) > 2\n"
+
+
+def test_a_trial_dump_finds_what_nothing_else_sees(case):
+    runtime(case)
+    before = case.start("app", [{**counter(), "command": ["python3", "-c", RULESET + COUNTER, "7100"]}])
+    process, number = count(before)
+    case.migrate("app", preflight={"trialDump": True}, **MEMORY)
+    migration = case.await_failure("TrialDumpFailed")
+    assert "landlock" in condition(migration, "Succeeded")["message"], case.summary(migration)
+    found = [check for check in migration["status"]["preflight"] if check["check"] == "TrialDump"]
+    assert found and found[0]["result"] == "Failed" and "landlock" in found[0]["message"], migration["status"]
+    assert "sourceStopRequestedTime" not in migration["status"]
+    again = count(case.check_source_is_back(before, same_pod=True))
+    assert again[0] == process and again[1] == number + 1, (process, number, again)
+
+
 def test_a_restore_that_fails_starts_nothing_until_it_is_asked_to(case):
     """CRIU on the target is made to fail once the pod is stopped: too late for preflight to see it."""
     runtime(case)

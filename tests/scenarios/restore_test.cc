@@ -269,6 +269,101 @@ TEST_F(AFrozenPod, NeverRunsTwiceWhateverWriteTheOperatorDiesAtAndIsAwayAfter) {
   }
 }
 
+class ATrialDump : public ::testing::Test {
+ protected:
+  static Trial begun(Object more = Object::object()) {
+    Trial run("StatefulSet");
+    run.world.trees = {"layer.db", "memory.db", "shm.pod"};
+    for (int i = 0; i < 3; ++i) run.world.tick();
+    more["state"] = {{"memory", "Include"}};
+    more["preflight"] = {{"trialDump", true}};
+    run.world.apply_migration("m", to_b(std::move(more)));
+    return run;
+  }
+};
+
+TEST_F(ATrialDump, IsMadeOnceBeforeThePodIsMoved) {
+  Trial run = begun();
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_moved(run);
+  EXPECT_EQ(run.world.trials, 1);
+  const Object trial = run.world.migration("m")["status"]["trialDump"];
+  EXPECT_EQ(trial["bytes"], 400'000'000);
+  EXPECT_EQ(trial["frozenSeconds"], 1.5);
+  EXPECT_EQ(trial["dumpSeconds"], 1.0);
+}
+
+TEST_F(ATrialDump, TellsWhatToExpectWithoutMovingAnything) {
+  Trial run = begun({{"dryRun", true}});
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "True/DryRun");
+  const Object status = run.world.migration("m")["status"];
+  // 3 for stopping and starting, 1 for the dump, 1 to send 400 MB, 0.4 to restore them.
+  EXPECT_NEAR(status["estimatedDowntimeSeconds"].get<double>(), 5.4, 0.001);
+  EXPECT_THAT(run.story("m"), HasSubstr("frozen for 1.50 s"));
+}
+
+TEST_F(ATrialDump, CountsInTheDowntimeThatIsAllowed) {
+  Trial run = begun({{"strategy", {{"maxDowntimeSeconds", 4}, {"onBudgetExceeded", "Abort"}}}});
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/DowntimeBudgetExceeded");
+}
+
+TEST_F(ATrialDump, ThatFailsSaysWhyAndNothingElseIsDone) {
+  for (const bool dry : {false, true}) {
+    Trial run = begun({{"dryRun", dry}});
+    run.world.on_task = [](api::MoverRole, api::TaskKind kind) -> std::string {
+      return kind == api::TaskKind::kTrialDump ? "criu: Unknown socket collected (family 38)" : "";
+    };
+    ASSERT_TRUE(run.finish("m")) << run.story("m");
+    expect_on_source(run, "False/TrialDumpFailed");
+    EXPECT_EQ(run.world.condition("m", "Prepared"), "False/TrialDumpFailed");
+    EXPECT_THAT(run.world.migration("m")["status"]["conditions"].dump(), HasSubstr("family 38"));
+    EXPECT_TRUE(run.world.passes.empty());
+  }
+}
+
+TEST_F(ATrialDump, WhoseSenderDiesLeavesThePodRunning) {
+  Trial run = begun();
+  run.world.trial_is_cut_off = true;
+  ASSERT_TRUE(run.finish("m")) << run.story("m");
+  expect_on_source(run, "False/SenderLost");
+}
+
+TEST_F(ATrialDump, LeavesNothingFrozenWhateverWriteTheOperatorDiesAt) {
+  for (const bool dry : {false, true}) {
+    int writes = 0;
+    {
+      Trial reference = begun({{"dryRun", dry}});
+      ASSERT_TRUE(reference.finish("m"));
+      writes = reference.world.writes;
+    }
+    for (int victim = 2; victim <= writes; ++victim) {
+      SCOPED_TRACE("write " + std::to_string(victim));
+      Trial run = begun({{"dryRun", dry}});
+      run.finish_dying_at("m", victim, World::Fate::kLost);
+      if (dry)
+        expect_on_source(run, "True/DryRun");
+      else
+        expect_moved(run);
+    }
+  }
+}
+
+TEST_F(ATrialDump, CancelledAtAnyMomentLeavesThePodRunning) {
+  for (int moment = 0; moment < 60; ++moment) {
+    SCOPED_TRACE("cancelled after step " + std::to_string(moment));
+    Trial run = begun({{"dryRun", true}});
+    for (int i = 0; i < moment && !run.ended("m"); ++i) run.step("m");
+    if (run.ended("m")) break;
+    (*run.world.find(Kind::kMigration, "default", "m"))["spec"]["cancel"] = true;
+    ASSERT_TRUE(run.finish("m")) << run.story("m");
+    EXPECT_EQ(run.world.workload_node(), "node-a");
+    EXPECT_THAT(run.world.violations, IsEmpty());
+    EXPECT_THAT(run.world.leftovers(), IsEmpty());
+  }
+}
+
 TEST(ARestore, IsRefusedWhereNoNodeHasTheRuntime) {
   Trial run("StatefulSet");
   (void)run.world.remove(Kind::kRuntimeClass, "", controller::kRuntimeClassName, {});

@@ -807,6 +807,7 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
   }
   if (kind == TaskKind::kPin) pinned_.insert(request.pod_uid);
   if (kind == TaskKind::kKeep) pinned_.erase(request.pod_uid);
+  if (kind == TaskKind::kTrialDump) return try_dump(mover, request, state);
   if (kind == TaskKind::kFreeze) return freeze(mover, request);
   if (kind == TaskKind::kSeal) return seal(mover, request);
   if (kind == TaskKind::kThaw) thaw(mover, request.pod_uid);
@@ -814,6 +815,20 @@ std::string World::do_task(Mover& mover, api::MoverRole role, api::TaskKind kind
   if (kind == TaskKind::kRelease && sender) {
     pinned_.erase(request.pod_uid);
     thaw(mover, request.pod_uid);
+  }
+  return "";
+}
+
+std::string World::try_dump(Mover& mover, const api::TaskRequest& request, api::TaskState& state) {
+  if (mover.let_go || !mover.froze.empty()) return "the pod was frozen already";
+  if (alive_.count(request.pod_uid) == 0) return "the pod has no cgroup";
+  ++trials;
+  state.frozen_milliseconds = 1500;
+  state.dump_milliseconds = 1000;
+  for (const api::MoverContainer& container : request.containers) {
+    if (!container.memory) continue;
+    state.volumes.emplace_back().name = "memory." + container.name;
+    state.volumes.back().bytes = 400'000'000;
   }
   return "";
 }
@@ -922,6 +937,11 @@ Result<api::TaskState> World::run(const MoverAddress& address, api::TaskKind kin
       }
       out = found->second.state;
       return {};
+    }
+    if (kind == api::TaskKind::kTrialDump && std::exchange(trial_is_cut_off, false)) {
+      frozen_.insert(request.pod_uid);
+      crash_mover(api::MoverRole::kSender);
+      return Error{ErrorCode::kUnavailable, "the connection ended"};
     }
     const std::string fault = on_task(address.role, kind);
     // It may have stopped the node, and with it the mover.

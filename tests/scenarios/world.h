@@ -54,6 +54,8 @@ class World : public controller::Cluster, public controller::Movers, public cont
   std::function<Fate(const std::string& what)> on_write = [](const std::string&) {
     return Fate::kDone;
   };
+  bool trial_is_cut_off = false;  // the sender dies in the middle of the next trial dump
+  int trials = 0;                 // that were made
   int writes = 0;
   bool sends_stall = false;               // a send that has begun goes on until this is false again
   int64_t entries = 1;                    // that each volume has
@@ -123,6 +125,7 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void run_owner();
   std::map<std::string, std::string> volume_keys(const Object& pod);  // volume -> place of its data
   void end_sends();
+  std::string try_dump(Mover& mover, const api::TaskRequest& request, api::TaskState& state);
   std::string freeze(Mover& mover, const api::TaskRequest& request);
   std::string seal(Mover& mover, const api::TaskRequest& request);
   void thaw(Mover& mover, const std::string& pod_uid);

@@ -21,6 +21,7 @@ TaskRequest request() {
   out.peer_host = "10.0.0.1";
   out.bandwidth_bytes_per_second = 5;
   out.discard = true;
+  out.freeze_budget_milliseconds = 20'750;
   out.compression = "Zstd";
   out.pass = 2;
   out.max_rounds = 10;
@@ -71,6 +72,10 @@ TEST(MoverState, SurvivesTheWayThroughJson) {
   task.rounds = {{1000, 10, 30}, {100, 1, 3}};
   task.estimated_final_milliseconds = 4;
   state.tasks[TaskKind::kPreCopy] = task;
+  TaskState trial;
+  trial.frozen_milliseconds = 30;
+  trial.dump_milliseconds = 20;
+  state.tasks[TaskKind::kTrialDump] = trial;
   const auto parsed = parse_mover_state(to_json_value(state).dump());
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(to_json_value(*parsed), to_json_value(state));
@@ -79,6 +84,8 @@ TEST(MoverState, SurvivesTheWayThroughJson) {
   ASSERT_EQ(precopy.rounds.size(), 2U);
   EXPECT_EQ(precopy.rounds[1].milliseconds, 3);
   EXPECT_EQ(precopy.estimated_final_milliseconds, 4);
+  EXPECT_EQ(parsed->tasks.at(TaskKind::kTrialDump).frozen_milliseconds, 30);
+  EXPECT_EQ(parsed->tasks.at(TaskKind::kTrialDump).dump_milliseconds, 20);
   EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).error_code, ErrorCode::kNoSpace);
   EXPECT_EQ(parsed->tasks.at(TaskKind::kReceive).bandwidth_bytes_per_second, 5);
 }

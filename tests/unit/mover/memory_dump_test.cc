@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "mover/node_command.h"
+#include "mover/trial_dump.h"
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
 
@@ -48,6 +49,15 @@ class MemoryDumpTest : public ::testing::Test {
     const MemoryTrees trees(node_.node(), kMigration);
     return MemoryDump(node_.node(), kMigration, trees).run(kPod, {kApp, kOther, kLayer}, deadline);
   }
+  Result<TrialTimes> try_dump(std::chrono::milliseconds budget = std::chrono::milliseconds(0)) {
+    const MemoryTrees trees(node_.node(), kMigration);
+    const MemoryDump dump(node_.node(), kMigration, trees);
+    api::TaskRequest request;
+    request.pod_uid = kPod;
+    request.containers = {kApp, kOther, kLayer};
+    request.freeze_budget_milliseconds = budget.count();
+    return TrialDump(dump, trees, freeze_).run(request, kNoDeadline);
+  }
   [[nodiscard]] fs::path at(const std::string& name) const {
     return node_.migration(kMigration) / "memory" / name;
   }
@@ -67,6 +77,7 @@ class MemoryDumpTest : public ::testing::Test {
   const api::MoverContainer kLayer{.name = "layer", .id = "id-of-layer", .layer = true};
   FakeNode node_;
   FakePod pod_{"pod" + kPod};
+  PodFreeze freeze_{node_.node()};
   bool covered_ = false;
 };
 
@@ -192,6 +203,40 @@ TEST_F(MemoryDumpTest, APodThatRunsIsNotDumped) {
   EXPECT_EQ(refused.error().code, ErrorCode::kPreconditionFailed);
   EXPECT_EQ(state(), api::SourceProcesses::kRunning);
   EXPECT_FALSE(fs::exists(at("memory.app")));
+}
+
+TEST_F(MemoryDumpTest, ATrialIsMeasuredLeavesNothingAndThePodGoesOn) {
+  install_runc("printf 1234567 >$images/pages-1.img; printf 123 >$images/inventory.img");
+  const auto times = try_dump();
+  ASSERT_OK(times);
+  EXPECT_EQ(times->images.at("memory.app"), 10);
+  EXPECT_EQ(times->images.at("memory.other"), 10);
+  EXPECT_EQ(times->images.size(), 2U);
+  EXPECT_GT(times->dump.count(), 0);
+  EXPECT_GE(times->frozen, times->dump);
+  EXPECT_EQ(state(), api::SourceProcesses::kRunning);
+  EXPECT_FALSE(fs::exists(at("memory.app")));
+  ASSERT_OK(freeze_.freeze(kPod, std::chrono::milliseconds(0), kNoDeadline));
+}
+
+TEST_F(MemoryDumpTest, ATrialThatFailsSaysWhyAndThePodGoesOn) {
+  install_runc(
+      "echo half >$images/pages-1.img\n"
+      "echo '(00.002) Error (criu/sockets.c:1): Unknown socket (family 38)' >$work/dump.log\n"
+      "exit 1");
+  const auto times = try_dump();
+  ASSERT_FALSE(times.ok());
+  EXPECT_NE(times.error().message.find("family 38"), std::string::npos) << times.error().message;
+  EXPECT_EQ(state(), api::SourceProcesses::kRunning);
+  EXPECT_FALSE(fs::exists(at("memory.app")));
+}
+
+TEST_F(MemoryDumpTest, ATrialEndsWithinWhatTheProbesLeave) {
+  install_runc("mkfifo $work/never; cat $work/never");
+  const auto times = try_dump(std::chrono::milliseconds(1500));
+  ASSERT_FALSE(times.ok());
+  EXPECT_EQ(times.error().code, ErrorCode::kTimeout);
+  EXPECT_EQ(state(), api::SourceProcesses::kRunning);
 }
 
 TEST_F(MemoryDumpTest, AProgramThatTheNodeLacksIsNamed) {
