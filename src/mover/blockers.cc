@@ -93,6 +93,8 @@ bool is_of_atomic_writer(const std::string& path) {
 }
 
 std::string deleted_file(const std::string& target, const struct stat& status) {
+  // CRIU would give it a name for the restore (link-remap), and takes that away again at the end of
+  // a dump that leaves the processes where they are: it would be in no tree that goes along.
   if (status.st_nlink > 0 && !S_ISDIR(status.st_mode)) {
     return "has " + target +
            " open, which has another name still: have it closed, or that name "
