@@ -298,19 +298,19 @@ def not_one_instruction(case, names, **more):
     node, path = before["spec"]["nodeName"], case.volume_path(before, "data")
     for name in names:
         wait.until(f"{name} counts", lambda name=name: numbers(node, path, name)[0] > 1000000)
-    case.migrate("app", sourceRetentionSeconds=15, **MEMORY)
+    case.migrate("app", sourceRetentionSeconds=60, **MEMORY)
     migration = case.await_success()
+    left, digest = [numbers(node, path, name) for name in names], case.digest_of(node, path)
     after = case.check_moved(before, migration)
     check_never_started_anew(after)
-    copied = case.volume_status(migration, "data")["digest"]
-    assert case.digest_of(node, path) == copied, "the source wrote after it was copied"
-    for name in names:
-        last, differed = numbers(node, path, name)
+    assert digest == case.volume_status(migration, "data")["digest"], "the source wrote after it was copied"
+    for name, (last, differed) in zip(names, left):
         assert differed == 0, f"{name}: memory and file differed by {differed} on the source"
         now = [after["spec"]["nodeName"], case.volume_path(after, "data"), name]
         wait.until(f"{name} counts on", lambda now=now, last=last: numbers(*now)[0] > last)
         differed = numbers(*now)[1]
         assert differed == 0, f"{name}: memory went on {differed} steps before the file"
+    wait.until("the source is kept no longer", lambda: not case.cluster.sh(node, f"ls -d {path}", check=False).startswith("/"), 120)
 
 
 def test_not_one_instruction_runs_after_the_freeze(case):
