@@ -92,6 +92,9 @@ class World : public controller::Cluster, public controller::Movers, public cont
   void gone(const std::string&, const std::string&) override {}
 
  private:
+  static constexpr const char* kNs = "default";
+  static constexpr const char* kOps = "transship-system";
+
   struct Task {
     api::TaskRequest request;
     api::TaskState state;
