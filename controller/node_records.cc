@@ -89,7 +89,8 @@ Result<std::optional<std::chrono::milliseconds>> NodeRecords::reconcile(const st
   }
   if (!*there) return kDone;
   if (text_at(**there, {"status", "message"}) == kGone) {
-    TRANSSHIP_TRY(cluster_.remove(Kind::kTransshipNode, "", node, {.uid = uid_of(**there)}));
+    TRANSSHIP_TRY(
+        cluster_.remove(Kind::kTransshipNode, "", node, {uid_of(**there), "", std::nullopt}));
     return kDone;
   }
   TRANSSHIP_TRY(cluster_.patch(Kind::kTransshipNode, "", node,

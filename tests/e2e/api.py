@@ -30,6 +30,7 @@ KINDS = {
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
     "RuntimeClass": ("/apis/node.k8s.io/v1", "runtimeclasses", False),
     "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "TransshipNode": ("/apis/transship.dev/v1alpha1", "transshipnodes", False),
     "ContainerMigration": ("/apis/transship.dev/v1alpha1", "containermigrations", True),
 }
 

@@ -4,6 +4,7 @@ import json
 
 import wait
 import workloads as w
+from api import ApiError
 from case import condition, ready
 from cluster import NAMESPACE, NODES
 from test_runtime_restore import LAYER, MEMORY, check_never_started_anew, count, counter, runtime
@@ -71,6 +72,37 @@ def look_again(case, node):
                case.cluster.runtime_pod(node)["metadata"]["uid"] != old["metadata"]["uid"])
 
 
+def await_record(case, node, is_ready):
+    """The status of the node's TransshipNode."""
+    def there():
+        record = case.api.get("TransshipNode", None, node)
+        return record["status"] if record and record["status"]["ready"] == is_ready else None
+    return wait.until(f"TransshipNode {node} says that it is {'' if is_ready else 'not '}ready", there)
+
+
+def test_what_was_found_of_each_node_is_there_for_people(case):
+    runtime(case)
+    for node in NODES:
+        record, found = await_record(case, node, True), inspected(case, node)
+        assert record["selfTest"] == "Passed" and record["message"] == "", record
+        for key, name in (("kernelVersion", "kernel"), ("criuVersion", "criu"), ("runcVersion", "runc"),
+                          ("containerdVersion", "containerd"), ("cgroupVersion", "cgroups"), ("cpu", "cpu")):
+            assert record[key] and record[key] == found[name], (key, record, found)
+        assert record["cpuFeatures"] == found["cpuFeatures"].split(), record
+        assert record["kernelVersion"] == case.cluster.sh(node, "uname -r").strip()
+        # It goes with the node.
+        owner = case.api.get("TransshipNode", None, node)["metadata"]["ownerReferences"][0]
+        assert owner["uid"] == case.api.get("Node", None, node)["metadata"]["uid"]
+    table = case.cluster.kubectl("get", "transshipnodes")
+    assert table.split("\n")[0].split()[:4] == ["NAME", "READY", "SELF-TEST", "RUNTIME"], table
+    # Whoever may use the namespace as he likes cannot write them.
+    try:
+        case.api.patch("TransshipNode", None, NODES[0], {"status": {"ready": False}}, user="somebody")
+        raise AssertionError("anybody may write a TransshipNode")
+    except ApiError as error:
+        assert error.status == 403, error
+
+
 def put_criu(case, node, script):
     """Goes before the node's own, which is /usr/sbin/criu."""
     case.cluster.sh(node, "cd /usr/local/sbin && { test -e criu.kept || mv criu criu.kept 2>/dev/null || true; } && "
@@ -92,6 +124,8 @@ def test_a_node_that_cannot_dump_and_restore_gets_nothing_to_restore(case):
         problem = inspected(case, target)["problem"]
         assert problem.startswith("self-test: the node cannot dump and restore a process"), problem
         assert not ready(case.cluster.runtime_pod(target))
+        record = await_record(case, target, False)
+        assert record["selfTest"] == "Failed" and problem in record["message"], record
         for name, spec in (("named", {"target": {"nodeName": target}}), ("free", {})):
             case.migrate("app", name=name, **MEMORY, **spec)
             migration = case.await_failure("PreflightFailed", name=name)
@@ -103,6 +137,7 @@ def test_a_node_that_cannot_dump_and_restore_gets_nothing_to_restore(case):
     look_again(case, target)
     case.cluster.await_runtime()
     assert inspected(case, target)["problem"] == ""
+    await_record(case, target, True)
     case.move("app", **MEMORY)
     assert count(case.pod("app"))[0] == process
 
