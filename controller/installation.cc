@@ -8,6 +8,7 @@
 
 #include "controller/names.h"
 #include "controller/objects.h"
+#include "controller/runtime_nodes.h"
 #include "kube/cpprest_transport.h"
 
 namespace transship::controller {
@@ -80,6 +81,21 @@ std::optional<std::string> policy_problem(kube::Client& client, const Policy& wa
   return std::nullopt;
 }
 
+std::vector<std::string> runtime_problems(kube::Client& client, const std::string& ns) {
+  const auto pods = client.list(kube::kPods, ns, {.label_selector = kRuntimePods});
+  if (!pods.ok()) return {pods.error().message};
+  const RuntimeNodes nodes = runtime_nodes(pods->items);
+  if (nodes.ready.empty() && nodes.unready.empty()) {
+    return {
+        "no pod of the DaemonSet transship-runtime runs: does any node fit runtime.nodeSelector "
+        "and runtime.tolerations?"};
+  }
+  std::vector<std::string> problems;
+  for (const std::string& node : nodes.unready)
+    problems.push_back(runtime_problem(pods->items, node));
+  return problems;
+}
+
 // False where a signal asked for the end.
 bool wait_a_second() {
   sigset_t signals;
@@ -139,6 +155,10 @@ std::vector<std::string> installation_problems(kube::Client& client,
   }
   if (options.hold) note(policy_problem(client, kHold));
   if (options.may_migrate) note(policy_problem(client, kMayMigrate));
+  if (options.runtime) {
+    for (std::string& problem : runtime_problems(client, options.ns))
+      problems.push_back(std::move(problem));
+  }
   return problems;
 }
 

@@ -17,6 +17,7 @@ struct InstallationOptions {
   bool leader_elect = true;           // one of these pods has to hold the Lease
   bool hold = false;                  // the policy transship-hold has to be there, and bound
   bool may_migrate = false;           // so has transship-may-migrate
+  bool runtime = false;               // its installer's pods have to be ready
   std::chrono::seconds patience{30};  // until what is not well yet is a failure
 };
 
@@ -26,7 +27,8 @@ using AskReady = std::function<Status(const std::string& base_url)>;
 Status ask_ready(const std::string& base_url);
 
 // Everything that is wrong at this moment, a sentence each; empty: the controllers run and are
-// ready, one of them leads, the API server serves ContainerMigrations and has the policies.
+// ready, one of them leads, the API server serves ContainerMigrations and has the policies, and
+// each node with the runtime's installer can restore containers.
 std::vector<std::string> installation_problems(kube::Client& client,
                                                const InstallationOptions& options,
                                                const AskReady& ask);

@@ -50,6 +50,8 @@ CLI::App* add_check(CLI::App& app, InstallationOptions& options) {
   check->add_flag("--hold", options.hold, "The policy transship-hold has to be there");
   check->add_flag("--may-migrate", options.may_migrate,
                   "The policy transship-may-migrate has to be there");
+  check->add_flag("--runtime", options.runtime,
+                  "The pods of the runtime's installer have to be ready");
   check->fallthrough();
   return check;
 }

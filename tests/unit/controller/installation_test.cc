@@ -18,6 +18,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr const char* kPods = "/api/v1/namespaces/ops/pods";
 constexpr const char* kLease =
@@ -130,6 +131,23 @@ TEST_F(InstallationTest, WhatMayNotBeReadIsAProblemToo) {
     return Result<kube::Response>(kube::ScriptedTransport::failure(403, "Forbidden"));
   };
   EXPECT_THAT(problems(), ElementsAre(HasSubstr("Forbidden")));
+}
+
+Object installer(const char* node, const char* ready) {
+  return {
+      {"metadata", {{"name", std::string("runtime-") + node}, {"namespace", "ops"}}},
+      {"spec", {{"nodeName", node}, {"containers", {{{"args", {"install"}}}}}}},
+      {"status", {{"phase", "Running"}, {"conditions", {{{"type", "Ready"}, {"status", ready}}}}}}};
+}
+
+TEST_F(InstallationTest, ANodeCannotRestoreContainers) {
+  set_pods({installer("node-a", "True"), installer("node-b", "False")});
+  EXPECT_THAT(problems(), Not(Contains(HasSubstr("transship-runtime"))));
+  options_.runtime = true;
+  EXPECT_THAT(problems(), Contains(HasSubstr("transship-runtime on node node-b is not ready")));
+  EXPECT_THAT(problems(), Not(Contains(HasSubstr("transship-runtime on node node-a"))));
+  set_pods({});
+  EXPECT_THAT(problems(), Contains(HasSubstr("no pod of the DaemonSet transship-runtime runs")));
 }
 
 }  // namespace
