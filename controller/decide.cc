@@ -38,6 +38,8 @@ const char* current_condition(const api::MigrationStatus& status) {
       condition::kValidated,     condition::kPrepared,    condition::kPreCopied,
       condition::kSourceStopped, condition::kTransferred, condition::kVerified,
       condition::kCommitted,     condition::kRestored,    condition::kSucceeded};
+  // The one that failed keeps the reason; how far the way back is, the last one says.
+  if (status.rollback) return condition::kSucceeded;
   for (const char* type : kOrder) {
     if (!status.is_true(type)) return type;
   }

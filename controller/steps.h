@@ -49,7 +49,8 @@ struct Context {
 
 using Step = std::optional<Decision>;
 
-// The condition that the migration is working on: the first that is not True.
+// The condition that the migration is working on: the first that is not True; Succeeded in a
+// rollback.
 const char* current_condition(const api::MigrationStatus& status);
 
 Step validate(Context& context);

@@ -163,6 +163,8 @@ TEST(MemoryThatCannotBeDumped, GoesOnWhereItIs) {
   expect_on_source(run, "False/TaskFailed");
   EXPECT_THAT(run.world.migration("m")["status"]["rollback"]["message"].get<std::string>(),
               HasSubstr("Unsupported proto 262"));
+  // Taking everything away does not take the reason away.
+  EXPECT_EQ(run.world.condition("m", "SourceStopped"), "False/TaskFailed");
 }
 
 // Of a pod with a liveness probe that has it killed when it is frozen for three seconds.
