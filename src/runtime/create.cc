@@ -13,6 +13,7 @@
 #include "runtime/layer.h"
 #include "runtime/memory_restore.h"
 #include "runtime/pod_network.h"
+#include "runtime/restore_end.h"
 #include "runtime/restored_container.h"
 #include "runtime/sandbox_mark.h"
 #include "runtime/shared_memory.h"

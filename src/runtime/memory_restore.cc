@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <csignal>
-#include <filesystem>
+#include <chrono>
+#include <fstream>
+#include <optional>
 #include <sstream>
 #include <vector>
 
@@ -17,39 +17,20 @@
 #include "runtime/durable_file.h"
 #include "runtime/freezer.h"
 #include "runtime/pre_resume.h"
+#include "runtime/restore_end.h"
+#include "runtime/scratch.h"
 
 namespace transship::runtime {
 namespace {
 
 constexpr size_t kMostLines = 3;
 constexpr const char* kEnd = "Restoring FAILED";
+constexpr const char* kCriuLog = "restore.log";
+constexpr uint64_t kMostLog = 64U << 20;  // bytes, besides a part of the images' size
+constexpr uint64_t kMostLogPart = 16;
+constexpr uint64_t kKeptLog = 4U << 20;  // of its beginning, and of its end
+constexpr std::chrono::seconds kLook{1};
 constexpr const char* kSocket = "pre-resume";
-constexpr const char* kRunc = "runc.pid";
-constexpr int kPatience = 30000;  // milliseconds, for a runc whose caller was killed
-
-// A directory of its own, which goes when it does.
-class Scratch {
- public:
-  static Result<Scratch> make(const std::string& path) {
-    std::error_code problem;
-    std::filesystem::remove_all(path, problem);
-    if (problem) return errno_error("remove " + path, problem.value());
-    TRANSSHIP_TRY(make_directories(path));
-    return Scratch(path);
-  }
-  Scratch(Scratch&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-  Scratch& operator=(Scratch&&) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  explicit Scratch(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
 
 bool is_shared_ipc(const std::string& name) {
   return name.starts_with("ipcns-shm-") || name.starts_with("ipcns-msg-") ||
@@ -58,21 +39,27 @@ bool is_shared_ipc(const std::string& name) {
 
 // The images as CRIU is to see them. They are the only copy, so they are not touched; hard links,
 // because CRIU opens some of them when it has the container's root already, where a symbolic link
-// leads elsewhere.
-Status link_images(const MemoryImages& images, const std::string& to) {
+// leads elsewhere. How many bytes they have.
+Result<uint64_t> link_images(const MemoryImages& images, const std::string& to) {
   const UniqueFd directory(
       ::open(images.directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory.valid()) return errno_error("open " + images.directory, errno);
   const auto names = list_directory(directory.get());
   if (!names) return names.error().during("list " + images.directory);
+  uint64_t bytes = 0;
   for (const auto& name : *names) {
     if (!images.first && is_shared_ipc(name)) continue;
+    struct stat status {};
+    if (::fstatat(directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      return errno_error("look at " + images.directory + "/" + name, errno);
+    }
+    bytes += static_cast<uint64_t>(status.st_size);
     const std::string link = std::string(to).append("/").append(name);
     if (::linkat(directory.get(), name.c_str(), AT_FDCWD, link.c_str(), 0) != 0) {
       return errno_error("link " + link, errno);
     }
   }
-  return {};
+  return bytes;
 }
 
 std::vector<std::string> restore_words(const Runc& runc, const Arguments& arguments,
@@ -94,8 +81,42 @@ std::vector<std::string> restore_words(const Runc& runc, const Arguments& argume
   return runc.with_globals(std::move(words));
 }
 
+bool ends_by(int process, std::chrono::steady_clock::time_point deadline) {
+  struct pollfd ended = {process, POLLIN, 0};
+  return ::poll(&ended, 1, PreResume::milliseconds_until(deadline)) > 0;
+}
+
+// Damaged images make CRIU say the same for ever. It has a line for each run of pages, at most.
+bool is_endless(const std::string& criu_log, uint64_t images) {
+  struct stat status {};
+  return ::stat(criu_log.c_str(), &status) == 0 &&
+         static_cast<uint64_t>(status.st_size) > kMostLog + images / kMostLogPart;
+}
+
+// What it was that did not end; empty: frozen, or runc has ended. An error: as
+// freeze_when_asked().
+Result<std::string> await_restored(const PreResume& pre_resume, int runc,
+                                   std::chrono::seconds limit, const std::string& criu_log,
+                                   uint64_t images, bool& frozen) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    const auto look = std::min(deadline, std::chrono::steady_clock::now() + kLook);
+    const auto outcome = pre_resume.freeze_when_asked(runc, look);
+    if (!outcome) return outcome.error();
+    frozen = *outcome == PreResume::Outcome::kFrozen;
+    if (*outcome != PreResume::Outcome::kTooLate && ends_by(runc, deadline)) break;
+    if (PreResume::milliseconds_until(deadline) == 0) {
+      return std::string("it was not restored within ").append(std::to_string(limit.count())) +
+             " s";
+    }
+    if (is_endless(criu_log, images)) return std::string("CRIU's log grew without end");
+  }
+  return std::string();
+}
+
 Status run_restore(const Settings& settings, const Runc& runc, const Arguments& arguments,
-                   const Bundle& bundle, const Scratch& scratch, const Scratch& images) {
+                   const Bundle& bundle, const Scratch& scratch, const Scratch& images,
+                   uint64_t bytes) {
   const std::string socket = scratch / kSocket;
   const std::string options = scratch / "criu.conf";
   // CRIU would resume the processes without it.
@@ -113,14 +134,20 @@ Status run_restore(const Settings& settings, const Runc& runc, const Arguments& 
                  {"CRIU_CONFIG_FILE=" + options, std::string(kPreResumeSocket) + "=" + socket,
                   std::string(kPreResumeOutside) + "=" + *outside});
   if (!child) return child.error();
-  (void)replace_file(scratch / kRunc, std::to_string(child->pid));
-  const auto frozen = pre_resume->freeze_when_asked(child->handle.get());
+  (void)replace_file(scratch / kRuncFile, std::to_string(child->pid));
+  bool frozen = false;
+  const auto hangs = await_restored(*pre_resume, child->handle.get(), settings.restore_deadline,
+                                    scratch / kCriuLog, bytes, frozen);
+  if (hangs && !hangs->empty()) end_restore(child->pid, child->handle.get(), *outside);
   const int status = Runc::wait(*child);
-  if (!frozen) return frozen.error();
+  if (!hangs) return hangs.error();
+  if (!hangs->empty()) {
+    return Error{ErrorCode::kTimeout, *hangs + ", so CRIU and what it had restored were ended"};
+  }
   if (status != 0) {
     return Error{ErrorCode::kInternal, "runc restore ended with status " + std::to_string(status)};
   }
-  if (!*frozen) {
+  if (!frozen) {
     return Error{ErrorCode::kInternal, "CRIU did not ask before it resumed the processes"};
   }
   return {};
@@ -135,35 +162,42 @@ bool is_telling(const std::string& line) {
          line.find(kEnd) == std::string::npos;
 }
 
+// A long one without its middle.
+std::optional<std::string> read_log(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return std::nullopt;
+  const auto size = static_cast<uint64_t>(file.tellg());
+  const auto part = [&](uint64_t from, uint64_t bytes) {
+    std::string text(bytes, '\0');
+    file.clear();
+    file.seekg(static_cast<std::streamoff>(from));
+    file.read(text.data(), static_cast<std::streamsize>(bytes));
+    text.resize(static_cast<size_t>(file.gcount()));
+    return text;
+  };
+  if (size <= 2 * kKeptLog) return part(0, size);
+  return part(0, kKeptLog) + "\n(" + std::to_string(size - 2 * kKeptLog) + " bytes left out)\n" +
+         part(size - kKeptLog, kKeptLog);
+}
+
+std::string last_line(std::string text) {
+  while (text.ends_with('\n')) text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
 Error with_log(const Error& error, const std::string& criu_log, const std::string& log) {
-  const auto text = read_file(criu_log);
-  if (!text || !text->has_value()) {
+  const auto text = read_log(criu_log);
+  if (!text) {
     Error told = error;
     told.message += "; CRIU has written no log: is it there, and new enough?";
     return told;
   }
   Error told = error;
-  if (const std::string lines = telling_lines(**text); !lines.empty()) {
-    told.message += "; CRIU: " + lines;
-  }
-  if (replace_file(log, **text).ok()) told.message += " (all of its log: " + log + ")";
+  std::string lines = telling_lines(*text);
+  if (lines.empty()) lines = last_line(*text);
+  if (!lines.empty()) told.message += "; CRIU: " + lines;
+  if (replace_file(log, *text).ok()) told.message += " (its log: " + log + ")";
   return told;
-}
-
-// Until the runc whose number is in that file, if it is still that one, has ended.
-void wait_for_runc(const std::string& file, const std::string& id) {
-  const auto text = read_file(file);
-  pid_t pid = 0;
-  if (!text || !text->has_value()) return;
-  if (std::from_chars((*text)->data(), (*text)->data() + (*text)->size(), pid).ec != std::errc()) {
-    return;
-  }
-  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!handle.valid()) return;
-  const auto words = read_file("/proc/" + std::to_string(pid) + "/cmdline");
-  if (!words || words->value_or("").find(id) == std::string::npos) return;
-  struct pollfd ended = {handle.get(), POLLIN, 0};
-  if (::poll(&ended, 1, kPatience) == 0) (void)::kill(pid, SIGKILL);
 }
 
 }  // namespace
@@ -183,15 +217,6 @@ std::string telling_lines(const std::string& log) {
   return told;
 }
 
-void discard_restore(const Settings& settings, const std::string& id) {
-  const std::string scratch = settings.scratch + "/" + id;
-  wait_for_runc(scratch + "/" + kRunc, id);
-  const auto directory = read_file(PreResume::control_group_file(scratch + "/" + kSocket));
-  if (directory && directory->has_value()) Freezer::end(**directory);
-  std::error_code ignored;
-  std::filesystem::remove_all(scratch, ignored);
-}
-
 Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
                       const Bundle& bundle, const MemoryImages& images, const std::string& log) {
   const auto scratch = Scratch::make(settings.scratch + "/" + arguments.id());
@@ -199,10 +224,11 @@ Status restore_memory(const Settings& settings, const Runc& runc, const Argument
   // On the images' own file system, where links to them can be.
   const auto links = Scratch::make(images.directory + ".restore");
   if (!links) return links.error();
-  TRANSSHIP_TRY(link_images(images, links->path()));
-  Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links);
+  const auto bytes = link_images(images, links->path());
+  if (!bytes) return bytes.error();
+  Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links, *bytes);
   if (restored.ok()) return restored;
-  const Error told = with_log(restored.error(), *scratch / "restore.log", log);
+  const Error told = with_log(restored.error(), *scratch / kCriuLog, log);
   (void)runc.run_aside({"delete", "--force", arguments.id()});
   return told;
 }

@@ -19,14 +19,10 @@ struct MemoryImages {
   bool first = true;
 };
 
-// On failure nothing of the container is left, and the message has the lines of CRIU's log that
-// tell why; the whole log is then in `log`, a file's path.
+// Within the settings' deadline. On failure nothing of the container is left, and the message has
+// the lines of CRIU's log that tell why; the whole log is then in `log`, a file's path.
 Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
                       const Bundle& bundle, const MemoryImages& images, const std::string& log);
-
-// Ends what a restore of that ID has left whose process was killed: processes that are frozen in a
-// control group which runc does not know. None is fine.
-void discard_restore(const Settings& settings, const std::string& id);
 
 // Of CRIU's log: the first lines that tell what went wrong, at most three, without what it says
 // every time. Where there are none, the line before the restore failed; empty where it did not.

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <limits>
 
 #include "runtime/durable_file.h"
 #include "runtime/freezer.h"
@@ -101,10 +102,19 @@ Status PreResume::freeze_container_of(int connection) const {
   return freezer->freeze();
 }
 
-Result<bool> PreResume::freeze_when_asked(int other) const {
+int PreResume::milliseconds_until(TimePoint deadline) {
+  using std::chrono::milliseconds;
+  const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
+  return static_cast<int>(
+      std::clamp<milliseconds::rep>(left.count(), 0, std::numeric_limits<int>::max()));
+}
+
+Result<PreResume::Outcome> PreResume::freeze_when_asked(int runc, TimePoint deadline) const {
   for (;;) {
-    struct pollfd waits[] = {{listener_.get(), POLLIN, 0}, {other, POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0) {
+    struct pollfd waits[] = {{listener_.get(), POLLIN, 0}, {runc, POLLIN, 0}};
+    const int ready = ::poll(waits, 2, milliseconds_until(deadline));
+    if (ready == 0) return Outcome::kTooLate;
+    if (ready < 0) {
       if (errno == EINTR) continue;
       return errno_error("wait for CRIU", errno);
     }
@@ -117,9 +127,9 @@ Result<bool> PreResume::freeze_when_asked(int other) const {
       if (::write(connection.get(), &kFrozen, 1) != 1) {
         return errno_error("tell CRIU to go on", errno);
       }
-      return true;
+      return Outcome::kFrozen;
     }
-    if (waits[1].revents != 0) return false;
+    if (waits[1].revents != 0) return Outcome::kEnded;
   }
 }
 

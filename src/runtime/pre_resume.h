@@ -7,6 +7,7 @@
 // they are frozen, because whoever should was killed, the script ends them all before it returns.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -32,10 +33,18 @@ class PreResume {
   // this process was killed.
   static std::string control_group_file(const std::string& socket) { return socket + ".cgroup"; }
 
-  // Waits until `other` is readable (runc has ended: false), or the script has asked and all in the
-  // container's control group are frozen (true: the script was told so). After an error they are
+  enum class Outcome {
+    kFrozen,   // the script has asked, all in the container's control group are frozen, it knows
+    kEnded,    // runc has ended without that
+    kTooLate,  // neither by the deadline
+  };
+  // Waits for the script, or until `runc` (its pidfd) is readable. After an error the processes are
   // being ended.
-  [[nodiscard]] Result<bool> freeze_when_asked(int other) const;
+  using TimePoint = std::chrono::steady_clock::time_point;
+  [[nodiscard]] Result<Outcome> freeze_when_asked(int runc, TimePoint deadline) const;
+
+  // For poll(2); 0 where it has passed.
+  static int milliseconds_until(TimePoint deadline);
 
  private:
   PreResume(UniqueFd listener, std::string socket, std::string outside)

@@ -11,6 +11,8 @@
 namespace transship::runtime {
 namespace {
 
+constexpr int kMostSeconds = 86400;
+
 // Where it was replaced since this process began, the one that has taken its place.
 std::string own_path() {
   constexpr std::string_view kReplaced = " (deleted)";
@@ -38,6 +40,14 @@ Result<Settings> read_settings(const std::string& file) {
         settings.runc = each.get<std::string>();
       } else if (key == "criu") {
         settings.criu = each.get<std::string>();
+      } else if (key == "restoreSeconds") {
+        const auto seconds = each.get<double>();
+        if (!each.is_number_integer() || seconds < 1 || seconds > kMostSeconds) {
+          return Error{ErrorCode::kInvalid, file +
+                                                ": restoreSeconds is no whole number from 1 to " +
+                                                std::to_string(kMostSeconds)};
+        }
+        settings.restore_deadline = std::chrono::seconds(each.get<int>());
       } else {
         return Error{ErrorCode::kInvalid,
                      std::string(file).append(": there is no setting ").append(key)};

@@ -2,6 +2,7 @@
 // which need not be there.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/result.h"
@@ -15,6 +16,9 @@ struct Settings {
   std::string self;           // this program's own path
   std::string runc = "runc";  // "runc": a path, or a name that PATH finds
   std::string criu;           // "criu": its path; empty: as runc finds it
+  // "restoreSeconds": what CRIU has for a container. Less than kubelet waits for a `create`: two
+  // minutes (runtimeRequestTimeout).
+  std::chrono::seconds restore_deadline{100};
   std::string claims{kClaimsDirectory};
   std::string sandboxes{kSandboxesDirectory};
   // Of containers that were restored, until they are deleted; gone with a reboot, as they are.

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "runtime/claim.h"
-#include "runtime/memory_restore.h"
 #include "runtime/pod_network.h"
+#include "runtime/restore_end.h"
 #include "runtime/restored_container.h"
 #include "runtime/sandbox_mark.h"
 

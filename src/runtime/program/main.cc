@@ -28,7 +28,8 @@ usage: transship-runtime RUNC-ARGUMENTS...   as containerd's BinaryName; see doc
 A container whose pod has a claim in /var/lib/transship/claims is restored at `create`; everything
 else is runc's, with the very same arguments.
 
-/etc/transship/runtime.json, if it is there:  {"runc": PROGRAM, "criu": PATH}
+/etc/transship/runtime.json, if it is there:  {"runc": PROGRAM, "criu": PATH,
+"restoreSeconds": NUMBER}
 )";
 
 }  // namespace

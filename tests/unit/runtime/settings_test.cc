@@ -38,14 +38,26 @@ TEST_F(SettingsFile, NamesPrograms) {
   EXPECT_EQ(settings->criu, "/opt/criu");
 }
 
+TEST_F(SettingsFile, SaysHowLongARestoreMayTake) {
+  EXPECT_EQ(read_settings(path_)->restore_deadline, std::chrono::seconds(100));
+  const auto settings = with(R"({"restoreSeconds": 600})");
+  ASSERT_TRUE(settings.ok()) << settings.error().message;
+  EXPECT_EQ(settings->restore_deadline, std::chrono::seconds(600));
+}
+
 TEST_F(SettingsFile, WhatIsWrongIsNamed) {
   struct Row {
     const char* text;
     const char* why;
   };
-  for (const Row& row : {Row{"{", "parse error"}, Row{"[1]", "no setting"},
-                         Row{R"({"runk": "x"})", "runk"}, Row{R"({"runc": 1})", "type"},
-                         Row{R"({"runc": ""})", "empty"}, Row{R"({"criu": "criu"})", "absolute"}}) {
+  for (const Row& row :
+       {Row{"{", "parse error"}, Row{"[1]", "no setting"}, Row{R"({"runk": "x"})", "runk"},
+        Row{R"({"runc": 1})", "type"}, Row{R"({"restoreSeconds": 0})", "restoreSeconds"},
+        Row{R"({"restoreSeconds": -1})", "restoreSeconds"},
+        Row{R"({"restoreSeconds": 1.5})", "restoreSeconds"},
+        Row{R"({"restoreSeconds": 1e300})", "restoreSeconds"},
+        Row{R"({"restoreSeconds": "9"})", "type"}, Row{R"({"runc": ""})", "empty"},
+        Row{R"({"criu": "criu"})", "absolute"}}) {
     const auto settings = with(row.text);
     ASSERT_FALSE(settings.ok()) << row.text;
     EXPECT_THAT(settings.error().message, HasSubstr(row.why));
