@@ -6,6 +6,7 @@
 //
 //   POD-UID/claim.json       what Claim says
 //   POD-UID/CONTAINER/state  what ContainerState says, one line of JSON
+//   POD-UID/CONTAINER/permit.ID  of an attempt that may still be made again: see permit.h
 //   POD-UID/.lock            flocked by whoever changes states
 //   POD-UID/.shared-memory   the sandbox whose /dev/shm has been filled
 //   POD-UID/.placed          the pod's emptyDirs have got their content
@@ -51,7 +52,8 @@ struct Claim {
 
 enum class RestoreState {
   kPending,    // nothing was tried
-  kRestoring,  // under way; whoever finds it with the lock free: the attempt was killed
+  kRestoring,  // under way; whoever finds it with the lock free: the attempt was killed; its permit
+               // says whether it may be made again
   kRestored,   // there, frozen: not one instruction has run, so it may be restored once more
   kRunning,    // it runs, or has run: later starts are ordinary ones
   kFailed,     // nothing is started until told so

@@ -12,6 +12,7 @@
 #include "runtime/claim_text.h"
 #include "runtime/layer.h"
 #include "runtime/memory_restore.h"
+#include "runtime/permit.h"
 #include "runtime/pod_network.h"
 #include "runtime/restore_end.h"
 #include "runtime/restored_container.h"
@@ -29,7 +30,12 @@ class ClaimedCreate {
  public:
   ClaimedCreate(const Call& call, const Bundle& bundle, const PodClaim& pod, const Claim& claim,
                 const ClaimedContainer& container)
-      : call_(call), bundle_(bundle), pod_(pod), claim_(claim), container_(container) {}
+      : call_(call),
+        bundle_(bundle),
+        pod_(pod),
+        claim_(claim),
+        container_(container),
+        permit_(pod, container.name, call.arguments.id()) {}
 
   int run() {
     const auto state = pod_.state(container_.name);
@@ -39,10 +45,8 @@ class ClaimedCreate {
         return call_.pass_on();
       case RestoreState::kFailed:
         return refuse(state->message);
-      case RestoreState::kRestoring: {
-        discard(state->id);
-        return failed("an earlier try was interrupted, so it is unknown how far it came");
-      }
+      case RestoreState::kRestoring:
+        return after_interruption(state->id);
       case RestoreState::kPending:
       case RestoreState::kRestored:
       case RestoreState::kColdStart:
@@ -64,6 +68,21 @@ class ClaimedCreate {
     const Status kept =
         pod_.set_state(container_.name, {RestoreState::kFailed, why, call_.arguments.id()});
     return refuse(kept.ok() ? why : why + "; " + kept.error().message);
+  }
+
+  // Whoever tried is dead: the claim's lock is ours. With the permit not taken, what is left of it
+  // has not run, and cannot: there is nobody to tell it that it may.
+  int after_interruption(const std::string& id) const {
+    const bool other = is_plain_name(id) && id != call_.arguments.id();
+    const auto untouched = other ? Permit(pod_, container_.name, id).take()
+                                 : Result<std::optional<bool>>(std::nullopt);
+    discard(id);
+    if (!untouched) return failed(untouched.error().message);
+    if (!untouched->has_value()) {
+      return failed("an earlier try was interrupted, so it is unknown how far it came");
+    }
+    first_ = **untouched;
+    return restore();
   }
 
   // What is left of an earlier try, also where whoever made it was killed.
@@ -97,6 +116,10 @@ class ClaimedCreate {
   }
 
   int restore() const {
+    if (!container_.memory.empty()) {
+      const Status granted = permit_.grant(first_);
+      if (!granted.ok()) return refuse(granted.error().message);
+    }
     const ContainerState under_way{RestoreState::kRestoring, "", call_.arguments.id()};
     const Status begun = pod_.set_state(container_.name, under_way);
     if (!begun.ok()) return refuse(begun.error().message);
@@ -104,7 +127,7 @@ class ClaimedCreate {
     if (!prepared.ok()) return failed(prepared.error().message);
     if (container_.memory.empty()) return create_on_layer();
     const Status restored = restore_memory(
-        call_.settings, call_.runc, call_.arguments, bundle_, {container_.memory, first_},
+        call_.settings, call_.runc, call_.arguments, bundle_, {container_.memory, first_}, permit_,
         pod_.directory() + "/" + container_.name + "/restore.log");
     if (!restored.ok()) return failed(restored.error().message);
     return created();
@@ -137,11 +160,13 @@ class ClaimedCreate {
   Status share_once() const {
     const auto filled = pod_.shared_memory_sandbox();
     if (!filled) return filled.error();
-    first_ = *filled != bundle_.sandbox_id;
-    if (!first_) return {};
+    if (*filled == bundle_.sandbox_id) return {};
+    first_ = true;
     if (!claim_.shared_memory.empty()) {
       TRANSSHIP_TRY(fill_shared_memory(claim_.shared_memory, bundle_));
     }
+    // Before it: where this try is interrupted, the next one is the first once more.
+    if (!container_.memory.empty()) TRANSSHIP_TRY(permit_.grant(first_));
     return pod_.set_shared_memory_sandbox(bundle_.sandbox_id);
   }
 
@@ -171,6 +196,8 @@ class ClaimedCreate {
   const PodClaim& pod_;
   const Claim& claim_;
   const ClaimedContainer& container_;
+  const Permit permit_;
+  // Whether this try brings what the containers of the sandbox share.
   mutable bool first_ = false;
 };
 

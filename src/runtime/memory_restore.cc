@@ -30,7 +30,6 @@ constexpr uint64_t kMostLog = 64U << 20;  // bytes, besides a part of the images
 constexpr uint64_t kMostLogPart = 16;
 constexpr uint64_t kKeptLog = 4U << 20;  // of its beginning, and of its end
 constexpr std::chrono::seconds kLook{1};
-constexpr const char* kSocket = "pre-resume";
 
 bool is_shared_ipc(const std::string& name) {
   return name.starts_with("ipcns-shm-") || name.starts_with("ipcns-msg-") ||
@@ -102,7 +101,8 @@ Result<std::string> await_restored(const PreResume& pre_resume, int runc,
   for (;;) {
     const auto look = std::min(deadline, std::chrono::steady_clock::now() + kLook);
     const auto outcome = pre_resume.freeze_when_asked(runc, look);
-    if (!outcome) return outcome.error();
+    if (!outcome && ends_by(runc, deadline)) return outcome.error();
+    if (!outcome) return outcome.error().message + ", and CRIU did not end";
     frozen = *outcome == PreResume::Outcome::kFrozen;
     if (*outcome != PreResume::Outcome::kTooLate && ends_by(runc, deadline)) break;
     if (PreResume::milliseconds_until(deadline) == 0) {
@@ -116,8 +116,8 @@ Result<std::string> await_restored(const PreResume& pre_resume, int runc,
 
 Status run_restore(const Settings& settings, const Runc& runc, const Arguments& arguments,
                    const Bundle& bundle, const Scratch& scratch, const Scratch& images,
-                   uint64_t bytes) {
-  const std::string socket = scratch / kSocket;
+                   uint64_t bytes, const Permit& permit) {
+  const std::string socket = scratch / kPreResumeFile;
   const std::string options = scratch / "criu.conf";
   // CRIU would resume the processes without it.
   if (::access(settings.self.c_str(), X_OK) != 0) {
@@ -126,7 +126,7 @@ Status run_restore(const Settings& settings, const Runc& runc, const Arguments& 
   TRANSSHIP_TRY(replace_file(options, "action-script " + settings.self + "\n"));
   const auto outside = Freezer::own_path();
   if (!outside) return outside.error();
-  const auto pre_resume = PreResume::listen(socket, *outside);
+  const auto pre_resume = PreResume::listen(socket, *outside, permit);
   if (!pre_resume) return pre_resume.error();
   // It outlives us: CRIU resumes the processes, without asking, where runc is gone.
   const auto child =
@@ -218,7 +218,8 @@ std::string telling_lines(const std::string& log) {
 }
 
 Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
-                      const Bundle& bundle, const MemoryImages& images, const std::string& log) {
+                      const Bundle& bundle, const MemoryImages& images, const Permit& permit,
+                      const std::string& log) {
   const auto scratch = Scratch::make(settings.scratch + "/" + arguments.id());
   if (!scratch) return scratch.error();
   // On the images' own file system, where links to them can be.
@@ -226,8 +227,11 @@ Status restore_memory(const Settings& settings, const Runc& runc, const Argument
   if (!links) return links.error();
   const auto bytes = link_images(images, links->path());
   if (!bytes) return bytes.error();
-  Status restored = run_restore(settings, runc, arguments, bundle, *scratch, *links, *bytes);
+  Status restored =
+      run_restore(settings, runc, arguments, bundle, *scratch, *links, *bytes, permit);
   if (restored.ok()) return restored;
+  // CRIU may have been killed, and with it nobody but us knows of them.
+  end_noted(scratch->path());
   const Error told = with_log(restored.error(), *scratch / kCriuLog, log);
   (void)runc.run_aside({"delete", "--force", arguments.id()});
   return told;

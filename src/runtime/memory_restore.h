@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "runtime/arguments.h"
 #include "runtime/bundle.h"
+#include "runtime/permit.h"
 #include "runtime/runc.h"
 #include "runtime/settings.h"
 
@@ -20,9 +21,11 @@ struct MemoryImages {
 };
 
 // Within the settings' deadline. On failure nothing of the container is left, and the message has
-// the lines of CRIU's log that tell why; the whole log is then in `log`, a file's path.
+// the lines of CRIU's log that tell why; the log is then in `log`, a file's path. `permit` was
+// granted, and is taken on success.
 Status restore_memory(const Settings& settings, const Runc& runc, const Arguments& arguments,
-                      const Bundle& bundle, const MemoryImages& images, const std::string& log);
+                      const Bundle& bundle, const MemoryImages& images, const Permit& permit,
+                      const std::string& log);
 
 // Of CRIU's log: the first lines that tell what went wrong, at most three, without what it says
 // every time. Where there are none, the line before the restore failed; empty where it did not.

@@ -17,6 +17,10 @@
 namespace transship::runtime {
 namespace {
 
+// What is asked at the two actions, and what is answered.
+constexpr char kMayGoOn = 'p';
+constexpr char kAreFrozen = 'r';
+constexpr char kTaken = 't';
 constexpr char kFrozen = 'f';
 
 Result<sockaddr_un> address_of(const std::string& socket) {
@@ -33,20 +37,29 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-// Whether the processes are frozen, as whoever listens says.
-bool are_frozen(const std::string& socket) {
-  const auto address = address_of(socket);
-  if (!address) return false;
-  const UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!connection.valid() || ::connect(connection.get(), generic(*address), sizeof *address) != 0) {
-    return false;
-  }
-  char answer = 0;
+// Exactly one byte, or 0 where the other side is gone.
+char read_byte(int connection) {
+  char byte = 0;
   ssize_t n = 0;
   do {
-    n = ::read(connection.get(), &answer, 1);
+    n = ::read(connection, &byte, 1);
   } while (n < 0 && errno == EINTR);
-  return n == 1 && answer == kFrozen;
+  return n == 1 ? byte : '\0';
+}
+
+bool write_byte(int connection, char byte) {
+  return ::send(connection, &byte, 1, MSG_NOSIGNAL) == 1;
+}
+
+// What whoever listens answers; 0 where nobody does.
+char ask(const std::string& socket, char question) {
+  const auto address = address_of(socket);
+  if (!address) return 0;
+  const UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!connection.valid() || ::connect(connection.get(), generic(*address), sizeof *address) != 0) {
+    return 0;
+  }
+  return write_byte(connection.get(), question) ? read_byte(connection.get()) : '\0';
 }
 
 // Where the control group is not the container's alone. Returns only once the processes are killed.
@@ -65,10 +78,18 @@ void end_without_control_group() {
 }  // namespace
 
 int run_action(const std::string& action, const std::string& socket, const std::string& outside) {
+  // For whoever ends what there is when CRIU and runc are dead; nothing is there yet.
+  if (action == "pre-restore") {
+    const auto group = Freezer::of("self", outside);
+    if (group) (void)replace_file(PreResume::early_control_group_file(socket), group->directory());
+    return 0;
+  }
+  // On another status than 0 CRIU kills what it has restored.
+  if (action == "post-restore") return ask(socket, kMayGoOn) == kTaken ? 0 : 1;
   if (action != "pre-resume") return 0;
   // Before it is asked: whoever answers moves this process out of it.
   const auto container = Freezer::of("self", outside);
-  if (are_frozen(socket)) return 0;
+  if (ask(socket, kAreFrozen) == kFrozen) return 0;
   if (container) {
     Freezer::end(container->directory(), {::getpid(), ::getppid()});
   } else {
@@ -77,7 +98,8 @@ int run_action(const std::string& action, const std::string& socket, const std::
   return 1;
 }
 
-Result<PreResume> PreResume::listen(const std::string& socket, std::string outside) {
+Result<PreResume> PreResume::listen(const std::string& socket, std::string outside,
+                                    const Permit& permit) {
   const auto address = address_of(socket);
   if (!address) return address.error();
   (void)::unlink(socket.c_str());
@@ -86,7 +108,17 @@ Result<PreResume> PreResume::listen(const std::string& socket, std::string outsi
       ::listen(listener.get(), 1) != 0) {
     return errno_error("listen at " + socket, errno);
   }
-  return PreResume(std::move(listener), socket, std::move(outside));
+  return PreResume(std::move(listener), socket, std::move(outside), permit);
+}
+
+Status PreResume::let_go_on(int connection) const {
+  const auto taken = permit_.take();
+  if (!taken) return taken.error();
+  if (!taken->has_value()) {
+    return Error{ErrorCode::kPreconditionFailed, "CRIU asked twice whether it may go on"};
+  }
+  if (!write_byte(connection, kTaken)) return errno_error("tell CRIU that it may go on", errno);
+  return {};
 }
 
 Status PreResume::freeze_container_of(int connection) const {
@@ -121,12 +153,13 @@ Result<PreResume::Outcome> PreResume::freeze_when_asked(int runc, TimePoint dead
     if (waits[0].revents != 0) {
       const UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!connection.valid()) continue;
+      const char question = read_byte(connection.get());
+      if (question == kMayGoOn) TRANSSHIP_TRY(let_go_on(connection.get()));
+      if (question != kAreFrozen) continue;
       const Status frozen = freeze_container_of(connection.get());
       // Closing it without an answer has the script end the processes.
       if (!frozen.ok()) return frozen.error().during("freeze what was restored");
-      if (::write(connection.get(), &kFrozen, 1) != 1) {
-        return errno_error("tell CRIU to go on", errno);
-      }
+      if (!write_byte(connection.get(), kFrozen)) return errno_error("tell CRIU to go on", errno);
       return Outcome::kFrozen;
     }
     if (waits[1].revents != 0) return Outcome::kEnded;

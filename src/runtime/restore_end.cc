@@ -48,6 +48,7 @@ void end_child(pid_t child, const std::string& outside) {
     (void)group->freeze();
     Freezer::end(group->directory());
   }
+  for (const pid_t each : children(child)) end_child(each, outside);
   (void)::kill(child, SIGKILL);
 }
 
@@ -64,6 +65,15 @@ void end_restore(pid_t runc, int handle, const std::string& outside) {
   (void)has_ended(handle, kPatience);
 }
 
+void end_noted(const std::string& scratch) {
+  const std::string socket = scratch + "/" + kPreResumeFile;
+  for (const auto& file :
+       {PreResume::control_group_file(socket), PreResume::early_control_group_file(socket)}) {
+    const auto directory = read_file(file);
+    if (directory && directory->has_value()) Freezer::end(**directory);
+  }
+}
+
 void discard_restore(const Settings& settings, const std::string& id) {
   const std::string scratch = settings.scratch + "/" + id;
   const auto outside = Freezer::own_path();
@@ -78,8 +88,7 @@ void discard_restore(const Settings& settings, const std::string& id) {
       end_restore(pid, handle.get(), *outside);
     }
   }
-  const auto directory = read_file(PreResume::control_group_file(scratch + "/pre-resume"));
-  if (directory && directory->has_value()) Freezer::end(**directory);
+  end_noted(scratch);
   (void)Scratch::remove(scratch);
 }
 

@@ -552,7 +552,8 @@ def kill_create(container, when):
     return process.wait() not in (0, 1)
 
 
-def killed_at(node, new_pod, what, when, containerd_deletes=False):
+def killed_at(node, new_pod, what, when, then=None, containerd_deletes=False):
+    """`then`: what the next create makes of it, Restored or Failed; None: either."""
     pod = moved(node, new_pod, {"c": COUNT})
     frozen = numbers(pod)
     container = pod.container("c", *COUNT)
@@ -568,7 +569,10 @@ def killed_at(node, new_pod, what, when, containerd_deletes=False):
     code = again.create()
     equal("the number after the next create", numbers(pod), frozen)
     until("what the killed one left is gone", lambda: not processes(control_group))
-    if pod.state("c") == "Restored":  # it was killed before it had begun, or after it was done
+    if then:
+        pod.expect("c", then)
+    equal("what is left of the restore", os.listdir(node.path("/run/transship/restore")), [])
+    if pod.state("c") == "Restored":  # CRIU was never told that it may go on, or it was done
         equal("create", code, 0)
         again.expect("start")
         goes_on(pod, frozen[0] + 1000)
@@ -598,31 +602,53 @@ def scratch(pod, container):
     return pod.node.path(f"/run/transship/restore/{container.id}")
 
 
+def criu_has_begun(pod, container):
+    return (scratch(pod, container) / "restore.log").exists()
+
+
 @test
 def killed_when_it_has_begun(node, new_pod):
-    killed_at(node, new_pod, "it said Restoring", lambda pod, container: pod.state("c") == "Restoring")
+    killed_at(node, new_pod, "it said Restoring", lambda pod, container: pod.state("c") == "Restoring", "Restored")
 
 
 @test
 def killed_when_the_layer_is_there(node, new_pod):
-    killed_at(node, new_pod, "the layer was there", lambda pod, container: scratch(pod, container).exists())
+    killed_at(node, new_pod, "the layer was there", lambda pod, container: scratch(pod, container).exists(), "Restored")
 
 
 @test
 def killed_when_criu_has_begun(node, new_pod):
-    killed_at(node, new_pod, "CRIU began", lambda pod, container: (scratch(pod, container) / "restore.log").exists())
+    killed_at(node, new_pod, "CRIU began", criu_has_begun, "Restored")
+
+
+@test
+def killed_when_criu_has_begun_and_deleted(node, new_pod):
+    """As containerd does when it is back."""
+    killed_at(node, new_pod, "CRIU began", criu_has_begun, "Restored", containerd_deletes=True)
+
+
+@test
+def killed_before_criu_may_go_on(node, new_pod):
+    """Its script finds nobody."""
+    def when(pod, container):
+        try:
+            return "Running post-restore scripts" in (scratch(pod, container) / "restore.log").read_text(errors="replace")
+        except OSError:
+            return False
+
+    killed_at(node, new_pod, "", when)
 
 
 @test
 def killed_when_it_is_to_be_frozen(node, new_pod):
     killed_at(node, new_pod, "it was frozen",
-              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists())
+              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists(), "Failed")
 
 
 @test
 def killed_when_it_is_to_be_frozen_and_deleted(node, new_pod):
     killed_at(node, new_pod, "it was frozen",
-              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists(), containerd_deletes=True)
+              lambda pod, container: (scratch(pod, container) / "pre-resume.cgroup").exists(), "Failed", containerd_deletes=True)
 
 
 @test
