@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "mover/node_command.h"
+#include "mover/source_network.h"
 #include "mover/tree_removal.h"
 
 namespace transship::mover {
@@ -21,8 +22,10 @@ using api::MoverContainer;
 constexpr std::chrono::minutes kTimeout{10};
 constexpr const char* kRuncRoot = "/run/containerd/runc/k8s.io";  // containerd's, for Kubernetes
 constexpr const char* kConfig = "criu.conf";
-// Open files that have no name any more go along up to this size.
-constexpr const char* kConfigText = "ghost-limit 1G\n";
+// Open files that have no name any more go along up to a size. CRIU locks no network: its rules
+// would stay where it is killed (source_network.h). The images say so, and it locks none for the
+// restore either.
+constexpr const char* kConfigText = "ghost-limit 1G\nnetwork-lock skip\n";
 constexpr size_t kLines = 3;
 
 std::string memory_tree(const MoverContainer& container) { return "memory." + container.name; }
@@ -116,8 +119,12 @@ Status MemoryDump::run(const std::string& pod_uid, const std::vector<MoverContai
   TRANSSHIP_TRY(check_frozen(*cgroups, "pod " + pod_uid + " is not frozen"));
   Status done = empty(containers, deadline);
   if (done.ok()) done = cgroups->freeze_apart(deadline);
+  if (done.ok()) done = hold_source_network(node_, *cgroups);
   if (done.ok()) done = dump_all(containers, deadline);
   if (done.ok()) done = check_held(*cgroups, "pod " + pod_uid + " was let go by its dump");
+  // Before anything else, since a freeze that fails lets the pod go on. A thaw tries it again.
+  if (const Status released = release_source_network(node_, *cgroups); !released.ok())
+    log::error("cannot release the frozen pod's network", {{"error", released.error().message}});
   // Whatever the deadline: a stop, or its end, is no reason to let the pod go on.
   const Deadline without_end{std::stop_token(), kFreezeTimeout};
   const Status frozen = cgroups->freeze_together(without_end);

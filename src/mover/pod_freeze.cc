@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "mover/pod_cgroups.h"
+#include "mover/source_network.h"
 
 namespace transship::mover {
 namespace {
@@ -21,9 +22,16 @@ Deadline limit_of(const Deadline& deadline, const std::optional<Deadline::Clock:
   return deadline.at_most(std::max(left, milliseconds(1)));
 }
 
+// With its network, which a dump has held, also one of a mover that was killed. Where that cannot
+// be had the pod goes on nevertheless, since its probes would have it killed; it is an error, so
+// that it is tried again.
 Status thaw_pod(const Node& node, const std::string& pod_uid) {
   auto cgroups = PodCgroups::find(node.cgroup_root(), pod_uid);
-  return cgroups ? cgroups->thaw() : Status(cgroups.error());
+  if (!cgroups) return cgroups.error();
+  const Status released = release_source_network(node, *cgroups);
+  const Status thawed = cgroups->thaw();
+  if (!thawed.ok() || released.ok()) return thawed;
+  return released.error().during("release the network of pod " + pod_uid);
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 // interfaces, loopback included, from before the first container's restore until all resume: CRIU
 // has each connection say something when it is there, and the other end may not be yet. The address
 // that the pod had at the source is on loopback meanwhile, so that connections from it can be
-// restored; when the pod resumes these are ended, and the address goes.
+// restored; when the pod resumes these are ended, and the address goes. The mover holds a source's
+// so, without an address, while its containers are dumped.
 #pragma once
 
 #include <string>

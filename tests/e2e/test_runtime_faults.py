@@ -20,6 +20,27 @@ exec /usr/sbin/criu "$@"
 """
 
 
+# Dies of SIGXFSZ when it has written some of the memory's pages; 512 bytes each.
+CUT_OFF = r"""#!/bin/sh
+if [ "$1" = swrk ]; then touch /run/criu-was-cut-off; ulimit -f 1024; fi
+if [ -e /usr/local/sbin/criu.kept ]; then exec /usr/local/sbin/criu.kept "$@"; fi
+exec /usr/sbin/criu "$@"
+"""
+
+
+@contextlib.contextmanager
+def criu_that_dies(case, node):
+    """Within it, the node's CRIU is killed in the middle of each dump."""
+    case.cluster.sh(node, "cd /usr/local/sbin && { mv criu criu.kept 2>/dev/null || true; } && "
+                          f"cat >criu <<'END'\n{CUT_OFF}END\nchmod 755 criu")
+    try:
+        yield
+        case.cluster.sh(node, "test -e /run/criu-was-cut-off")
+    finally:
+        case.cluster.sh(node, "cd /usr/local/sbin && rm -f /run/criu-was-cut-off criu && "
+                              "{ mv criu.kept criu 2>/dev/null || true; }")
+
+
 @contextlib.contextmanager
 def held_criu(case, node):
     """Within it, the node's CRIU neither dumps nor restores; what it is given is a wait for somebody to call it."""
@@ -121,6 +142,17 @@ def restoring(case, _source, target):
 def test_while_it_is_dumped(case):
     for fault in (kill_mover("sender"), kill_mover("receiver"), restart("kubelet"), restart("containerd")):
         disturbed(case, fault, dumping)
+
+
+def test_criu_dies_in_the_middle_of_a_dump(case):
+    """The source goes on, and has its network: the answers come by it."""
+    runtime(case)
+    before = case.start("app", [counter()])
+    process, number = count(before)
+    with criu_that_dies(case, before["spec"]["nodeName"]):
+        case.migrate("app", **MEMORY)
+        succeeded, _ = goes_on_once(case, before, process, number)
+    assert not succeeded
 
 
 def test_while_its_memory_is_sent(case):

@@ -112,6 +112,7 @@ class FakePod {
     }
     return *processes_.back();
   }
+  void remove_processes() { processes_.clear(); }
   void add(pid_t pid) {
     for (const auto& pod : pods_) {
       std::ofstream(pod / "container" / "cgroup.procs") << pid << std::flush;

@@ -9,6 +9,7 @@
 #include "mover/trial_dump.h"
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
+#include "tests/unit/mover/networked_process.h"
 
 namespace transship::mover {
 namespace {
@@ -87,10 +88,37 @@ TEST_F(MemoryDumpTest, EachContainersImagesAreInItsTreeAndThePodStaysFrozen) {
   ASSERT_OK(dump());
   EXPECT_EQ(read_text(at("memory.app") / "inventory.img"), "id-of-app\n");
   EXPECT_EQ(read_text(at("memory.other") / "inventory.img"), "id-of-other\n");
-  EXPECT_EQ(read_text(at("memory.app") / "config"), "ghost-limit 1G\n");
+  EXPECT_EQ(read_text(at("memory.app") / "config"), "ghost-limit 1G\nnetwork-lock skip\n");
   EXPECT_FALSE(fs::exists(at("memory.layer")));
   EXPECT_FALSE(fs::exists(at("work.app")));
   EXPECT_EQ(state(), api::SourceProcesses::kFrozen);
+}
+
+// A pod with a network of its own: CRIU sets no rules in it, which would stay where it is killed.
+TEST_F(MemoryDumpTest, ThePodsNetworkIsHeldWhileItsContainersAreDumped) {
+  const NetworkedProcess process(pod_);
+  install_runc(process.disciplines() + " >$images/inventory.img");
+  freeze();
+  ASSERT_OK(dump());
+  for (const char* container : {"memory.app", "memory.other"}) {
+    const std::string seen = read_text(at(container) / "inventory.img");
+    EXPECT_NE(seen.find("blackhole"), std::string::npos) << seen;
+  }
+  EXPECT_FALSE(process.is_held());
+}
+
+TEST_F(MemoryDumpTest, ADumpThatFailsOrIsKilledLeavesThePodItsNetwork) {
+  const NetworkedProcess process(pod_);
+  const std::string seen = (node_.top() / "seen").string();
+  install_runc(process.disciplines() + " >" + seen + "; exit 1");
+  EXPECT_FALSE(try_dump().ok());
+  EXPECT_NE(read_text(seen).find("blackhole"), std::string::npos);
+  EXPECT_FALSE(process.is_held());
+  EXPECT_EQ(state(), api::SourceProcesses::kRunning);
+  install_runc("mkfifo $work/never; cat $work/never");
+  EXPECT_FALSE(try_dump(std::chrono::milliseconds(1500)).ok());
+  EXPECT_FALSE(process.is_held());
+  EXPECT_EQ(state(), api::SourceProcesses::kRunning);
 }
 
 TEST_F(MemoryDumpTest, OneOfBeforeIsReplacedInTheSameDirectories) {

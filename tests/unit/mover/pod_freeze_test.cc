@@ -5,8 +5,10 @@
 #include <thread>
 
 #include "mover/pod_cgroups.h"
+#include "runtime/pod_network.h"
 #include "tests/unit/mover/fake_node.h"
 #include "tests/unit/mover/fake_pod.h"
+#include "tests/unit/mover/networked_process.h"
 
 namespace transship::mover {
 namespace {
@@ -16,6 +18,7 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 
 const std::string kPod = unique_pod_uid("feeefeee");
+const std::string kOther = unique_pod_uid("0ddf0ddf");
 
 class PodFreezeTest : public ::testing::Test {
  protected:
@@ -89,6 +92,24 @@ TEST_F(PodFreezeTest, AFreezeOfAnotherMoverIsNotBelieved) {
   ASSERT_OK(anew.thaw(kPod));
   EXPECT_EQ(state(), SourceProcesses::kRunning);
   EXPECT_FALSE(freeze_.seal(kPod).ok()) << "it has run";
+}
+
+// A mover that dumped it was killed.
+TEST_F(PodFreezeTest, APodWhoseNetworkAnotherMoverHoldsGoesOnWithIt) {
+  FakePod pod("pod" + kOther);
+  const NetworkedProcess process(pod);
+  const auto cgroups = PodCgroups::find("/sys/fs/cgroup", kOther);
+  ASSERT_OK(cgroups);
+  ASSERT_OK(cgroups->freeze(kNoDeadline));
+  ASSERT_OK(cgroups->freeze_apart(kNoDeadline));
+  ASSERT_OK(runtime::hold_network(process.network(), ""));
+  ASSERT_TRUE(process.is_held());
+  PodFreeze anew(node_.node());
+  ASSERT_OK(anew.thaw(kOther));
+  EXPECT_FALSE(process.is_held());
+  const auto state = cgroups->state();
+  ASSERT_OK(state);
+  EXPECT_EQ(*state, SourceProcesses::kRunning);
 }
 
 TEST_F(PodFreezeTest, WhatSomebodyElseHasLetGoIsNotSealed) {
