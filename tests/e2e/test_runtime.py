@@ -27,6 +27,8 @@ def files(case, node):
 
 def as_it_comes(case):
     """Both nodes as they are before anything is installed, and containerd with that."""
+    if any(case.cluster.runtime_pod(node) for node in NODES):  # of the tests before
+        taken_away(case)
     for node in NODES:
         if not files(case, node):
             continue
