@@ -19,13 +19,7 @@ Object gate_container(const Settings& settings, bool guaranteed) {
                       {"image", settings.mover_image},
                       {"imagePullPolicy", settings.mover_image_pull_policy},
                       {"command", {"/usr/bin/transship-mover", "gate", "--directory=/gate"}},
-                      {"securityContext",
-                       {{"allowPrivilegeEscalation", false},
-                        {"capabilities", {{"drop", {"ALL"}}}},
-                        {"runAsNonRoot", true},
-                        {"runAsUser", 65532},
-                        {"readOnlyRootFilesystem", true},
-                        {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+                      {"securityContext", restricted()},
                       {"volumeMounts", {{{"name", kGate}, {"mountPath", "/gate"}}}}};
   // The QoS class is computed over init containers too: a Guaranteed pod has to stay one.
   if (guaranteed) {
@@ -56,6 +50,15 @@ void insert_gate(Object& spec, const Settings& settings, bool guaranteed) {
 }
 
 }  // namespace
+
+Object restricted() {
+  return {{"allowPrivilegeEscalation", false},
+          {"capabilities", {{"drop", {"ALL"}}}},
+          {"runAsNonRoot", true},
+          {"runAsUser", 65532},
+          {"readOnlyRootFilesystem", true},
+          {"seccompProfile", {{"type", "RuntimeDefault"}}}};
+}
 
 Object pod_secret(const api::Migration& migration, const Settings& settings, const Object& pod,
                   const std::map<std::string, Object>& claims) {

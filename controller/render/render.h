@@ -25,6 +25,9 @@ Object reservation_pod(const api::Migration& migration, const Settings& settings
                        const Object& source_pod, bool with_claims,
                        const std::vector<std::string>& unready = {});
 
+// The security context of our containers that need no rights (Pod Security's restricted profile).
+Object restricted();
+
 // The reservation pod's container that stands for lasting_containers()[index] of the source pod.
 std::string reserving_container(size_t index);
 

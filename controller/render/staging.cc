@@ -34,13 +34,7 @@ Object reserving(const Settings& settings, const Object& container, size_t index
           {"image", settings.mover_image},
           {"imagePullPolicy", settings.mover_image_pull_policy},
           {"command", {"/usr/bin/transship-mover", "pause"}},
-          {"securityContext",
-           {{"allowPrivilegeEscalation", false},
-            {"capabilities", {{"drop", {"ALL"}}}},
-            {"runAsNonRoot", true},
-            {"runAsUser", 65532},
-            {"readOnlyRootFilesystem", true},
-            {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+          {"securityContext", render::restricted()},
           {"resources", std::move(resources)}};
 }
 

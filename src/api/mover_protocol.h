@@ -1,9 +1,8 @@
 // The control protocol between the controller (client) and a mover (server): JSON over mutual TLS.
 //
 //   GET  /v1/state          -> MoverState
-//   PUT  /v1/tasks/KIND     TaskRequest -> TaskState; 202 when accepted, 200 when it was there.
-//   What
-//                           copies no volumes is waited for, for a quarter of a second
+//   PUT  /v1/tasks/KIND     TaskRequest -> TaskState; 202 when accepted, 200 when it was there
+//                           (what copies no volumes is waited for, for a quarter of a second)
 //
 // A mover runs one task of a kind at a time, each in the background. PUT of a task that is running
 // or has succeeded with an equal body changes nothing and answers its state, so a controller that
